@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * The facts that the packet programs (bpf/, C) and the daemon (src/, C++) share: layouts of map values,
+ * limits, flags, states, reasons. Nothing of this is written anywhere else.
+ *
+ * Rules: fixed-width types only, padding is explicit and zero, fields in network byte order are __be*.
+ * Sizes and offsets are asserted at the end, for both compilers. A changed layout is a new FLB_ABI.
+ */
+#ifndef FEATHERLB_ABI_H
+#define FEATHERLB_ABI_H
+
+#include <linux/types.h>
+
+#define FLB_ABI 1
+
+/* ---- limits ------------------------------------------------------------------------------------------ */
+#define FLB_WAYS 4                /* entries in a set of the flow table */
+#define FLB_IFACE_SLOTS 4096      /* interface records; slot = ifindex % FLB_IFACE_SLOTS */
+#define FLB_MAX_VLANS 2           /* tags on a frame: none, 802.1Q, or 802.1ad outside and 802.1Q inside */
+#define FLB_SLOTS_PER_CHUNK 16    /* slot table: backend numbers in one map value */
+#define FLB_PREFILTER_SIZE 65536  /* bytes, one for each hash of an address */
+#define FLB_NAME_MAX 64           /* bytes of a service name, terminator included */
+#define FLB_MAX_REASONS 64        /* room for reasons in one processor's counters */
+#define FLB_SNAT_TRIES 16         /* ports that are tried for a new connection before it is dropped */
+
+/* ---- why a packet was not forwarded ------------------------------------------------------------------- */
+/* X(name, text): the enum, the text that people see and the metric label `name` come from this one list.
+ * Append only: numbers are stored in pinned maps. */
+#define FLB_DROP_REASONS(X)                                                                               \
+    X(truncated, "the packet ends before its headers do")                                                 \
+    X(bad_length, "a length field disagrees with the packet")                                             \
+    X(bad_tcp_header, "the TCP header length is impossible")                                              \
+    X(bad_tcp_flags, "TCP flags that open no connection and belong to none (SYN with FIN or RST, none)")  \
+    X(extension_headers, "more IPv6 extension headers than are followed")                                 \
+    X(fragment, "a fragment for a service address")                                                       \
+    X(ttl_exceeded, "TTL or hop limit used up")                                                           \
+    X(no_flow, "TCP segment of a connection that is not known; answered with RST where it may be")        \
+    X(no_flow_reply, "packet of a backend whose connection is gone and whose client cannot be told")      \
+    X(no_backend, "the service has no backend that takes connections")                                    \
+    X(backend_unresolved, "the link address of the backend's next hop is not known yet")                  \
+    X(no_return_path, "no route or link address for the way back to the client")                          \
+    X(table_full, "no room in the flow table that a new connection may take")                             \
+    X(table_contended, "another processor held the set of the flow table for too long")                   \
+    X(ports_exhausted, "no free source port towards the backend")                                         \
+    X(tuple_in_use, "the backend already has a connection with this client address and port")             \
+    X(too_big, "larger than the way out carries")                                                         \
+    X(not_configured, "a table names a service, backend or interface that is not there")                  \
+    X(rewrite_failed, "the kernel refused to change the packet")
+
+#define FLB_ENUM_REASON(name, text) FLB_DROP_##name,
+enum flb_drop_reason {
+    FLB_DROP_none = 0,
+    FLB_DROP_REASONS(FLB_ENUM_REASON) FLB_DROP_REASON_COUNT
+};
+#undef FLB_ENUM_REASON
+
+/* ---- addresses ---------------------------------------------------------------------------------------- */
+/* 16 bytes for both families: IPv4 stands in the first four, the rest is zero. The family stands elsewhere. */
+struct flb_addr {
+    __u8 bytes[16];
+};
+
+#define FLB_IPV4 4
+#define FLB_IPV6 6
+
+/* A way out of the machine on layer 2: who gets the frame, on which interface, under which tags.
+ * `link` packs the interface's slot (bits 0-11), the number of tags (12-13), and whether the outer (14) or
+ * inner (15) tag is 802.1ad rather than 802.1Q. mac and link are one aligned 64-bit word: the daemon changes
+ * them by one store. All zero: not known. */
+struct flb_hop {
+    __u8 mac[6];
+    __u16 link;
+    __u16 vlan[FLB_MAX_VLANS]; /* TCI in host byte order, outer first; 0 where there is none */
+};
+#define FLB_LINK_SLOT 0x0fff
+#define FLB_LINK_TAGS_SHIFT 12
+#define FLB_LINK_TAGS 0x3000
+#define FLB_LINK_OUTER_AD 0x4000
+#define FLB_LINK_INNER_AD 0x8000
+
+/* ---- tables that the daemon writes and the programs read --------------------------------------------- */
+
+/* Map `ifaces`, index ifindex % FLB_IFACE_SLOTS. */
+struct flb_iface {
+    __u8 mac[6];   /* ours; source of frames that leave here */
+    __u16 mtu;     /* largest IP packet; 65535 for anything larger */
+    __u32 ifindex; /* 0: no such interface */
+    __u32 flags;   /* FLB_IFACE_* */
+    __u8 pad[16];
+};
+#define FLB_IFACE_ATTACHED 1u    /* one of our programs runs on its ingress */
+#define FLB_IFACE_REDIRECT 2u    /* XDP_TX loses frames on this driver (veth): redirect to itself instead */
+
+/* Hash map `listeners`: what a client's packet is addressed to -> the service. */
+struct flb_listener_key {
+    struct flb_addr address;
+    __be16 port;
+    __u8 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
+    __u8 family;   /* FLB_IPV4 or FLB_IPV6 */
+};
+struct flb_listener {
+    __u32 service; /* index in `services` */
+    __u32 flags;   /* none yet */
+};
+
+/* Hash map `sources`, key as above but a backend's address and port: a packet of a `dnat` backend for which
+ * there is no flow leaves as the service. */
+struct flb_source {
+    struct flb_addr address; /* of the service */
+    __be16 port;
+    __u16 pad;
+    __u32 backend;
+};
+
+enum flb_forward { FLB_SNAT = 0, FLB_DNAT = 1, FLB_DSR = 2, FLB_IPIP = 3 };
+
+/* How the kernel turns a new connection into an index of the service's slot table. */
+enum flb_pick {
+    FLB_PICK_TURN = 0,     /* a counter shared by all processors, modulo the length: (weighted) round robin */
+    FLB_PICK_RANDOM = 1,   /* uniform over the slots */
+    FLB_PICK_HASH_5TUPLE = 2,
+    FLB_PICK_HASH_ADDRESSES = 3
+};
+
+/* Map `services`. */
+struct flb_service {
+    __u64 slots; /* offset << 32 | length, in backend numbers of map `slots`; swapped by one store; 0: none */
+    __u32 flags; /* FLB_SERVICE_* */
+    __u8 family; /* FLB_IPV4 or FLB_IPV6, of listeners and backends */
+    __u8 forward; /* enum flb_forward */
+    __u8 pick;    /* enum flb_pick */
+    __u8 pad0;
+    __u64 pick_seed; /* configured; the same on every balancer */
+    __u8 pad1[40];
+};
+#define FLB_SERVICE_VALID 1u
+
+/* Map `slots`: the slot tables of all services, one after another. */
+struct flb_slot_chunk {
+    __u32 backend[FLB_SLOTS_PER_CHUNK]; /* index in `backends` */
+};
+
+/* Map `backends`: one cache line. Index 0 is never used. */
+struct flb_backend {
+    struct flb_addr address;
+    struct flb_hop hop; /* next hop towards it; all zero while unresolved */
+    __be16 port;
+    __u16 mtu;        /* of the route to it */
+    __u32 flags;      /* FLB_BACKEND_* */
+    __u32 service;    /* index in `services` */
+    __u32 snat_first; /* index in `snat_addresses` of the addresses that connections to it may come from */
+    __u32 snat_count; /* 0 where the service does not need one */
+    __u8 pad[16];
+};
+#define FLB_BACKEND_VALID 1u
+#define FLB_BACKEND_UP 2u       /* takes new connections */
+#define FLB_BACKEND_DRAINING 4u /* takes no new connections, keeps the ones it has */
+
+/* Map `snat_addresses`. */
+struct flb_snat_address {
+    struct flb_addr address;
+};
+
+/* Map `prefilter`: for each hash of an address (flb_prefilter_index), what an address with this hash may be.
+ * 0 means: certainly nothing of ours. */
+struct flb_prefilter {
+    __u8 kinds[FLB_PREFILTER_SIZE];
+};
+#define FLB_KIND_LISTENER 1u /* as destination: a service may listen there */
+#define FLB_KIND_SNAT 2u     /* as destination: replies to our source addresses */
+#define FLB_KIND_BACKEND 4u  /* as source: a `dnat` backend */
+
+/* Map `names`: the service's name, for a daemon that adopts what is pinned. The programs do not read it. */
+struct flb_name {
+    char text[FLB_NAME_MAX];
+};
+
+/* ---- the flow table ----------------------------------------------------------------------------------- */
+/* The protocol between processors is written down in bpf/flow.h. */
+
+/* State of a pair, kept in the control word of the client's direction (the owner). */
+enum flb_flow_state {
+    FLB_FLOW_EMPTY = 0,
+    FLB_FLOW_BUSY = 1,       /* claimed, contents not yet valid */
+    FLB_FLOW_SYN = 2,        /* client's SYN seen */
+    FLB_FLOW_SYN_ACK = 3,    /* backend's SYN-ACK seen */
+    FLB_FLOW_MIDSTREAM = 4,  /* picked up without a SYN (dnat, dsr, ipip) */
+    FLB_FLOW_UDP_NEW = 5,    /* no reply yet */
+    FLB_FLOW_UDP_REPLIED = 6,
+    FLB_FLOW_REPLY_NEW = 7,  /* entry of the backend's direction; its owner is not proven */
+    FLB_FLOW_ESTABLISHED = 8, /* proven from here on */
+    FLB_FLOW_FIN_CLIENT = 9, /* the client closed its half */
+    FLB_FLOW_FIN_BACKEND = 10,
+    FLB_FLOW_UDP_STREAM = 11,
+    FLB_FLOW_REPLY = 12,     /* entry of the backend's direction; its owner was proven */
+    FLB_FLOW_CLOSED_CLIENT = 13, /* both closed, the client first (it waits in TIME_WAIT); replaceable at once */
+    FLB_FLOW_CLOSED_BACKEND = 14,
+    FLB_FLOW_RESET = 15,     /* RST seen; only shortens the timeout */
+    FLB_FLOW_STATES = 16
+};
+
+/* Control word: age 0-31 (ticks, when last seen), state 32-39, overflow mark 40, lock 41, generation 42-63. */
+#define FLB_CTL_STATE_SHIFT 32
+#define FLB_CTL_STATE (0xffULL << 32)
+#define FLB_CTL_MARK (1ULL << 40)  /* in way 0: a key of this set lives, or once lived, in its second set */
+#define FLB_CTL_LOCK (1ULL << 41)  /* in way 0: an insertion into this set is under way */
+#define FLB_CTL_GENERATION_SHIFT 42
+
+/* What both families share: the first 40 bytes of an entry. Each direction of a connection has one. */
+struct flb_flow {
+    __u64 ctl;
+    __u32 backend;  /* index in `backends` */
+    __u32 pair;     /* the other direction's entry: set * FLB_WAYS + way */
+    __be16 sport;   /* new source port */
+    __be16 dport;   /* new destination port */
+    __u16 addresses_delta; /* one's complement sum that the new addresses add to a checksum */
+    __u16 ports_delta;     /* and the new ports */
+    struct flb_hop hop; /* where the client's frames come from, in both entries: in the owner to notice that
+                         * it changed, in the reply to send there */
+    __u32 aux;          /* owner: sequence number that proves the client (state SYN_ACK);
+                         * reply: generation of the owner */
+};
+
+struct flb_tuple4 {
+    __be32 saddr;
+    __be32 daddr;
+    __be16 sport;
+    __be16 dport;
+    __u8 protocol;
+    __u8 pad[3];
+};
+struct flb_flow4 {
+    struct flb_flow f;
+    struct flb_tuple4 key; /* addresses and ports as they arrive */
+    __be32 saddr;          /* new addresses */
+    __be32 daddr;
+};
+struct flb_set4 {
+    struct flb_flow4 way[FLB_WAYS];
+};
+
+struct flb_tuple6 {
+    __be16 sport;
+    __be16 dport;
+    __u8 protocol;
+    __u8 pad[3];
+    struct flb_addr saddr;
+    struct flb_addr daddr;
+};
+struct flb_flow6 {
+    struct flb_flow f;
+    struct flb_tuple6 key;
+    struct flb_addr saddr;
+    struct flb_addr daddr;
+    __u8 pad[16];
+};
+struct flb_set6 {
+    struct flb_flow6 way[FLB_WAYS];
+};
+
+/* ---- settings ----------------------------------------------------------------------------------------- */
+
+/* Map `settings`, one value: what a reload may change. */
+struct flb_settings {
+    __u32 abi;                       /* FLB_ABI */
+    __u32 tick_shift;                /* a tick, the unit of ages, is 2^tick_shift jiffies, about a second */
+    __u32 timeout[FLB_FLOW_STATES];  /* ticks; by state of the owner */
+    __u16 snat_port_first;           /* host byte order */
+    __u16 snat_port_count;
+    __u32 snat_stride;               /* step through the (address, port) pairs; coprime to their number */
+    __u64 flow_seed[2];              /* of the flow table's hash; never changes while the table lives */
+    __u32 boot_id;                   /* low bits of the kernel's boot id: pins do not outlive a boot */
+    __u32 hz;                        /* jiffies in a second, as measured */
+    __u8 pad[24];
+};
+
+/* Constants of a loaded program (.rodata `flb_load`): sizes of the maps that it is loaded with. */
+struct flb_load {
+    __u64 flow_seed[2];
+    __u32 flow4_sets;
+    __u32 flow6_sets;
+    __u32 max_backends;
+    __u32 processors;   /* possible ones: stride of the counters */
+    __u32 tick_shift;
+    __u32 weak_memory;  /* 1 where loads may pass loads (arm64) */
+};
+
+/* ---- counters ----------------------------------------------------------------------------------------- */
+
+/* Map `backend_counters`, index processor * max_backends + backend: only that processor writes it. */
+struct flb_backend_counters {
+    __u64 packets[2]; /* [0] from clients, [1] from the backend */
+    __u64 bytes[2];   /* of IP packets, as received */
+    __u64 connections;
+    __u64 pad[3];
+};
+
+/* Map `drop_counters`, index processor. */
+struct flb_drop_counters {
+    __u64 packets[FLB_MAX_REASONS]; /* by enum flb_drop_reason */
+};
+
+/* Maps `service_turns` and `backend_ports`, index as in `services` and `backends`: counters that all processors
+ * share, written once a connection. Values are __u64. */
+
+/* ---- hashes ------------------------------------------------------------------------------------------- */
+
+/* Index into flb_prefilter. `folded`: the address as one 32-bit word as it lies in memory; IPv6: the exclusive
+ * or of its four words, each rotated by its position times 5. */
+static inline __u32 flb_prefilter_index(__u32 folded)
+{
+    return (folded * 0x9e3779b1u) >> 16;
+}
+
+static inline __u32 flb_fold_ipv6(__u32 a, __u32 b, __u32 c, __u32 d)
+{
+    return a ^ (b << 5 | b >> 27) ^ (c << 10 | c >> 22) ^ (d << 15 | d >> 17);
+}
+
+/* ---- asserted on both sides --------------------------------------------------------------------------- */
+#ifdef __cplusplus
+#define FLB_ASSERT(condition) static_assert(condition, #condition)
+#else
+#define FLB_ASSERT(condition) _Static_assert(condition, #condition)
+#endif
+
+FLB_ASSERT(FLB_DROP_REASON_COUNT <= FLB_MAX_REASONS);
+FLB_ASSERT(sizeof(struct flb_addr) == 16);
+FLB_ASSERT(sizeof(struct flb_hop) == 10 || sizeof(struct flb_hop) == 12);
+FLB_ASSERT(sizeof(struct flb_iface) == 32);
+FLB_ASSERT(sizeof(struct flb_listener_key) == 20);
+FLB_ASSERT(sizeof(struct flb_source) == 24);
+FLB_ASSERT(sizeof(struct flb_service) == 64);
+FLB_ASSERT(sizeof(struct flb_slot_chunk) == 64);
+FLB_ASSERT(sizeof(struct flb_backend) == 64);
+FLB_ASSERT(sizeof(struct flb_flow) == 40);
+FLB_ASSERT(sizeof(struct flb_tuple4) == 16);
+FLB_ASSERT(sizeof(struct flb_flow4) == 64);
+FLB_ASSERT(sizeof(struct flb_tuple6) == 40);
+FLB_ASSERT(sizeof(struct flb_flow6) == 128);
+FLB_ASSERT(sizeof(struct flb_settings) == 128);
+FLB_ASSERT(sizeof(struct flb_backend_counters) == 64);
+
+#endif

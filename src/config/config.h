@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// The configuration as a value: what the file says with every default filled in and every rule checked.
+// A Config never changes after `load_config` made it, so everything planned from it is a pure function.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <tl/expected.hpp>
+
+#include "base/ip.h"
+
+namespace featherlb {
+
+// A place in the configuration file; lines and columns count from 1. line 0: the file as a whole.
+struct Place {
+    std::size_t line = 0;
+    std::size_t column = 0;
+};
+
+enum class Attach { automatic, xdp, xdp_generic, tc };
+enum class Forward { snat = FLB_SNAT, dnat = FLB_DNAT };
+enum class Algorithm { round_robin, weighted_round_robin, random, ip_hash, maglev };
+
+struct InterfaceConfig {
+    std::string name;
+    Attach attach = Attach::automatic;
+    Place place;
+};
+
+// `listen: "203.0.113.10:80/tcp"`. No address: "*", every address of the interfaces.
+struct ListenerConfig {
+    std::optional<IpAddress> address;
+    std::uint16_t port = 0;
+    Protocol protocol = Protocol::tcp;
+    Place place;
+};
+
+struct DnsName {
+    std::string host;
+    std::uint16_t port = 0;
+};
+
+struct BackendConfig {
+    std::string name; // default: the address or DNS name as written
+    std::variant<Endpoint, DnsName> target;
+    std::uint32_t weight = 1; // 0 to 1000; 0 takes no new connections
+    Place place;
+};
+
+struct ServiceConfig {
+    std::string name; // [A-Za-z0-9._-], 1 to FLB_NAME_MAX - 1 bytes
+    std::vector<ListenerConfig> listeners;
+    Algorithm algorithm = Algorithm::maglev;
+    Forward forward = Forward::snat;
+    std::vector<BackendConfig> backends;
+    Place place;
+};
+
+// Life of a flow without packets; design.md "Life of a flow" gives the meaning.
+struct Timeouts {
+    std::chrono::seconds tcp_handshake{30};
+    std::chrono::seconds tcp_established{7200};
+    std::chrono::seconds tcp_half_closed{120};
+    std::chrono::seconds tcp_closed{10};
+    std::chrono::seconds tcp_reset{2};
+    std::chrono::seconds udp_unreplied{30};
+    std::chrono::seconds udp_stream{120};
+};
+
+struct PortRange {
+    std::uint16_t first = 1024;
+    std::uint16_t last = 32767; // inclusive
+};
+
+struct SnatConfig {
+    std::vector<IpAddress> addresses; // empty: auto, the address that the route to the backend prefers
+    PortRange ports;
+    Place place;
+};
+
+struct Config {
+    std::string file;
+    std::optional<std::vector<InterfaceConfig>> interfaces; // nothing: auto
+    std::string admin_socket = "/run/featherlb/admin.sock";
+    std::uint32_t flows_max = 262144; // connections of each IP version
+    SnatConfig snat;
+    Timeouts timeouts;
+    std::uint64_t hash_seed = 0; // of the pick hash; the same on every balancer of a group
+    std::vector<ServiceConfig> services;
+};
+
+// One thing that is wrong with the file. `what` says what, `remedy` what would be right.
+struct Problem {
+    Place place;
+    std::string what;
+    std::string remedy;
+};
+
+// All problems of a file, in the order of their places. format(): one "file:line:column: what; remedy" a line.
+struct ConfigErrors {
+    std::string file;
+    std::vector<Problem> problems;
+    [[nodiscard]] std::string format() const;
+};
+
+// Reads and checks the file at `path`; reports every problem that it can find, not only the first.
+// Does not look at the machine (interfaces, addresses): that is check_machine's part, in src/daemon.
+[[nodiscard]] tl::expected<Config, ConfigErrors> load_config(const std::string& path);
+// The same for a text in memory; `name` stands for the file in messages.
+[[nodiscard]] tl::expected<Config, ConfigErrors> parse_config(std::string_view text, const std::string& name);
+
+[[nodiscard]] std::string_view to_string(Attach attach);
+[[nodiscard]] std::string_view to_string(Forward forward);
+[[nodiscard]] std::string_view to_string(Algorithm algorithm);
+
+} // namespace featherlb

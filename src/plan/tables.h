@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tables: the whole contents of the kernel's maps as a value, compiled from the configuration and what is known
+// of the machine by pure functions. The same Tables are read back from pinned maps by a daemon that adopts them;
+// the difference of two Tables is what `reload` applies.
+//
+// Identifiers (indexes of services and backends) are stable: a service keeps its id by (name, family), a backend
+// by (service, address, port), over reloads and restarts. An id is given away again only once no flow refers to it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "base/ip.h"
+#include "base/result.h"
+#include "config/config.h"
+#include "featherlb/abi.h"
+
+namespace featherlb {
+
+using ServiceId = std::uint32_t;
+using BackendId = std::uint32_t; // 0 is no backend
+
+// A row of the map `services`: one for each (service, family) of the configuration that has listeners.
+struct ServiceRow {
+    std::string name;
+    Family family = Family::ipv4;
+    Forward forward = Forward::snat;
+    flb_pick pick = FLB_PICK_HASH_5TUPLE;
+    std::uint64_t pick_seed = 0;
+    std::vector<BackendId> slots; // empty: no backend takes connections
+    friend bool operator==(const ServiceRow&, const ServiceRow&) = default;
+};
+
+// A row of the map `backends`. `service` is the row that it belongs to. A backend that left the configuration
+// stays as a row with `draining` until the flow table has no flow of it.
+struct BackendRow {
+    ServiceId service = 0;
+    Endpoint endpoint;
+    bool up = true;
+    bool draining = false;
+    flb_hop hop{};         // all zero: not resolved
+    std::uint16_t mtu = 0; // 0: not resolved
+    std::vector<IpAddress> snat_addresses; // sources of connections to it; empty for dnat and while unresolved
+    friend bool operator==(const BackendRow& a, const BackendRow& b);
+};
+
+struct ListenerKey {
+    IpAddress address;
+    std::uint16_t port = 0;
+    Protocol protocol = Protocol::tcp;
+    friend auto operator<=>(const ListenerKey&, const ListenerKey&) = default;
+};
+
+// A dnat backend's own address and port, and the service that its packets leave as when their flow is not known.
+struct SourceRow {
+    Endpoint service;
+    BackendId backend = 0;
+    friend bool operator==(const SourceRow&, const SourceRow&) = default;
+};
+
+struct Tables {
+    std::map<ServiceId, ServiceRow> services;
+    std::map<BackendId, BackendRow> backends;
+    std::map<ListenerKey, ServiceId> listeners;
+    std::map<ListenerKey, SourceRow> sources; // keyed by the backend's address, port and the protocol
+    Timeouts timeouts;
+    PortRange snat_ports;
+    friend bool operator==(const Tables& a, const Tables& b);
+};
+
+// What is known of the machine and the network when a plan is made.
+struct NextHop {
+    flb_hop hop{};                   // all zero: the neighbour is not resolved yet
+    std::uint16_t mtu = 0;
+    std::optional<IpAddress> source; // the address that the kernel's route prefers
+};
+struct World {
+    std::set<IpAddress> local_addresses;                           // of the attached interfaces: what "*" means
+    std::map<std::string, std::vector<IpAddress>> dns;             // host -> addresses, sorted
+    std::map<IpAddress, NextHop> next_hops;                        // by backend address
+};
+
+// Config + World + what is there -> what should be. `have` gives the ids in use; rows of backends that the
+// configuration no longer names stay, draining, unless they are in `unreferenced`: then their id is free.
+// Fails where a limit is exceeded (`limits`), naming it.
+struct Limits {
+    std::uint32_t services = 0; // entries of the map
+    std::uint32_t backends = 0;
+    std::uint32_t slots = 0;    // backend numbers that fit in the map `slots`
+};
+[[nodiscard]] Result<Tables> make_tables(const Config& config, const World& world, const Tables& have,
+    const std::set<BackendId>& unreferenced, const Limits& limits);
+
+// The slot table of one service: `weights` by position, 0 takes nothing. Returns positions.
+struct WeightedBackend {
+    Endpoint endpoint; // its identity: the table depends on nothing else, so it is the same on every machine
+    BackendId id = 0;
+    std::uint32_t weight = 1;
+    bool up = true;
+};
+[[nodiscard]] std::vector<BackendId> make_slots(Algorithm algorithm, const std::vector<WeightedBackend>& backends);
+
+// The prefilter that belongs to the tables.
+[[nodiscard]] std::array<std::uint8_t, FLB_PREFILTER_SIZE> make_prefilter(const Tables& tables);
+
+// What must be done to come from `have` to `want`, in an order that is safe under traffic: backends before the
+// services and listeners that lead to them, removals in reverse.
+struct Change {
+    enum class Kind {
+        put_backend, put_slots, put_service, put_source, put_listener,
+        remove_listener, remove_source, remove_service, remove_backend, put_settings
+    };
+    Kind kind{};
+    std::uint32_t id = 0; // of the service or backend
+    ListenerKey key;      // of the listener or source
+    friend bool operator==(const Change&, const Change&) = default;
+};
+[[nodiscard]] std::vector<Change> diff(const Tables& have, const Tables& want);
+
+} // namespace featherlb
