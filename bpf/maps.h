@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * All maps, shared by both programs: the daemon makes them once and
+ * gives them to each program. Everything but `listeners` and `sources` is an array whose look-up the kernel
+ * inlines; everything that the daemon changes under traffic is mapped into its memory.
+ */
+#ifndef FEATHERLB_MAPS_H
+#define FEATHERLB_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "featherlb/abi.h"
+
+#define FLB_ARRAY(map, value_type, entries)                                                                              \
+    struct {                                                                                                             \
+        __uint(type, BPF_MAP_TYPE_ARRAY);                                                                                \
+        __uint(max_entries, entries);                                                                                    \
+        __uint(map_flags, BPF_F_MMAPABLE);                                                                               \
+        __type(key, __u32);                                                                                              \
+        __type(value, value_type);                                                                                       \
+    } map SEC(".maps")
+
+#define FLB_SIZED_BY_DAEMON 1
+
+FLB_ARRAY(settings, struct flb_settings, 1);
+
+FLB_ARRAY(prefilter, struct flb_prefilter, 1);
+
+FLB_ARRAY(ifaces, struct flb_iface, FLB_IFACE_SLOTS);
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 131072);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, struct flb_listener_key);
+    __type(value, struct flb_listener);
+} listeners SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 131072);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, struct flb_listener_key);
+    __type(value, struct flb_source);
+} sources SEC(".maps");
+
+FLB_ARRAY(services, struct flb_service, FLB_SIZED_BY_DAEMON);
+
+FLB_ARRAY(slots, struct flb_slot_chunk, FLB_SIZED_BY_DAEMON);
+
+FLB_ARRAY(backends, struct flb_backend, FLB_SIZED_BY_DAEMON);
+
+FLB_ARRAY(snat_addresses, struct flb_snat_address, FLB_SIZED_BY_DAEMON);
+
+FLB_ARRAY(service_turns, __u64, FLB_SIZED_BY_DAEMON); /* as `services` */
+
+FLB_ARRAY(backend_ports, __u64, FLB_SIZED_BY_DAEMON); /* as `backends` */
+
+FLB_ARRAY(flows4, struct flb_set4, FLB_SIZED_BY_DAEMON);
+
+FLB_ARRAY(flows6, struct flb_set6, FLB_SIZED_BY_DAEMON);
+
+FLB_ARRAY(backend_counters, struct flb_backend_counters, FLB_SIZED_BY_DAEMON); /* processors * backends */
+
+FLB_ARRAY(drop_counters, struct flb_drop_counters, FLB_SIZED_BY_DAEMON); /* processors */
+
+/* Not read by the programs; named here so that they are made, pinned and adopted with the rest. */
+FLB_ARRAY(names, struct flb_name, FLB_SIZED_BY_DAEMON); /* as `services` */
+
+/* Set by the daemon before loading; the verifier takes it for constants. */
+const volatile struct flb_load flb_load = {
+    .flow4_sets = 1,
+    .flow6_sets = 1,
+    .max_backends = 1,
+    .processors = 1,
+    .tick_shift = 8,
+};
+
+#endif
