@@ -9,4 +9,4 @@ int flb_tc(struct __sk_buff* context)
     return TC_ACT_UNSPEC;
 }
 
-char license[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "GPL";

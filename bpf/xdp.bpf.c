@@ -7,4 +7,4 @@ int flb_xdp(struct xdp_md* context)
     return XDP_PASS;
 }
 
-char license[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "GPL";
