@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the lab tests: networks with servers, and featherlb on them.
+
+The tests need root and the built program; without either they fail, they are never skipped silently.
+LAB_STANDIN=nft runs what can be run with nft in featherlb's place, to try the lab itself.
+"""
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from labkit import standin, tools  # noqa: E402
+from labkit.backends import Servers  # noqa: E402
+from labkit.balancer import Featherlb  # noqa: E402
+from labkit.lab import Lab, install_signal_handlers  # noqa: E402
+from labkit.topology import Network  # noqa: E402
+
+STANDIN = os.environ.get("LAB_STANDIN", "")
+_figures: list[str] = []
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: takes more than ten seconds")
+    config.addinivalue_line("markers", "no_standin: only featherlb itself can pass this")
+    config.addinivalue_line("markers", "where(condition): only for parameters with condition(hook, offload)")
+
+
+def pytest_sessionstart(session):
+    if os.geteuid() != 0:
+        pytest.exit("the lab tests need root: sudo scripts/test lab", returncode=1)
+    if not STANDIN and not Path(tools.featherlb()).exists():
+        pytest.exit(f"{tools.featherlb()} is not built: cmake --preset release && cmake --build --preset release",
+                    returncode=1)
+    install_signal_handlers()
+
+
+def _wanted(item) -> bool:
+    if STANDIN and item.get_closest_marker("no_standin"):
+        return False
+    where = item.get_closest_marker("where")
+    if where is None:
+        return True
+    parameters = item.callspec.params
+    return where.args[0](parameters["hook"], parameters["offload"])
+
+
+def pytest_collection_modifyitems(config, items):
+    left_out = [item for item in items if not _wanted(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _figures:
+        terminalreporter.section("measured")
+        for line in _figures:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def measured(request):
+    """measured("connect p50 80 us"): printed at the end of the run, whether the test passes or not."""
+    return lambda text: _figures.append(f"{request.node.name}: {text}")
+
+
+class Place:
+    """A network with its servers."""
+
+    def __init__(self, arm: str, backends: int = 3, **servers):
+        self.lab = Lab()
+        try:
+            self.network = Network(self.lab, arm, backends)
+            self.servers = Servers(self.network, **servers)
+        except BaseException:
+            self.lab.close()
+            raise
+
+
+def balancer(network: Network, config: dict, **options):
+    """featherlb, or the stand-in that LAB_STANDIN names."""
+    kind = {"": Featherlb, "nft": standin.Nft}[STANDIN]
+    return kind(network, config, **options)
+
+
+@pytest.fixture(scope="session")
+def make_balancer():
+    return balancer
+
+
+@pytest.fixture(scope="module")
+def two_armed():
+    """A two-armed network with three backends and all servers; one for all tests of a file."""
+    place = Place("two-armed")
+    yield place
+    place.lab.close()
+
+
+@pytest.fixture(scope="module")
+def one_armed():
+    place = Place("one-armed")
+    yield place
+    place.lab.close()

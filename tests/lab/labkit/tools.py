@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the programs are that the lab runs: featherlb, and lab_load (built here if the build did not)."""
+import functools
+import os
+from pathlib import Path
+
+from .netns import run
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def featherlb() -> str:
+    """FEATHERLB_BIN, or the release build."""
+    return os.environ.get("FEATHERLB_BIN", str(ROOT / "build/release/featherlb"))
+
+
+@functools.cache
+def lab_load() -> str:
+    """The load program. Built by itself (a second) unless the tree's build has it up to date."""
+    source = ROOT / "tests/lab/tools"
+    newest = max(path.stat().st_mtime for path in source.iterdir())
+    built = ROOT / "build/release/lab_load"
+    if built.exists() and built.stat().st_mtime >= newest:
+        return str(built)
+    build = ROOT / "build/lab-tools"
+    run(["cmake", "-S", str(source), "-B", str(build), "-G", "Ninja", "-DCMAKE_BUILD_TYPE=RelWithDebInfo"])
+    run(["cmake", "--build", str(build)], timeout=300)
+    return str(build / "lab_load")
+
+
+@functools.cache
+def bpf_object(source: Path, directory: Path) -> Path:
+    """Compiles a small BPF program of a test."""
+    target = directory / (source.stem + ".o")
+    run(["clang-19", "-target", "bpf", "-O2", "-g", "-idirafter", "/usr/include/" + os.uname().machine + "-linux-gnu",
+         "-c", str(source), "-o", str(target)])
+    return target
