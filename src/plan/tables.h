@@ -87,17 +87,21 @@ struct World {
 };
 
 // Config + World + what is there -> what should be. `have` gives the ids in use; rows of backends that the
-// configuration no longer names stay, draining, unless they are in `unreferenced`: then their id is free.
+// configuration no longer names stay, draining, until a plan finds them draining in `have` and in `unreferenced`
+// (one that was not draining may have got a connection since the flows were counted). Their service stays with
+// them, without slots and listeners. Ids that a plan frees are given away from the next plan on.
+// A backend of weight 0 drains, too. One that has no resolved next hop or no address to come from (snat) gets no
+// slots while another one of the service has both. A next hop that World does not name stays as in `have`.
 // Fails where a limit is exceeded (`limits`), naming it.
 struct Limits {
-    std::uint32_t services = 0; // entries of the map
+    std::uint32_t services = 0; // entries of the map; the first is not used, nor that of backends
     std::uint32_t backends = 0;
     std::uint32_t slots = 0;    // backend numbers that fit in the map `slots`
 };
 [[nodiscard]] Result<Tables> make_tables(const Config& config, const World& world, const Tables& have,
     const std::set<BackendId>& unreferenced, const Limits& limits);
 
-// The slot table of one service: `weights` by position, 0 takes nothing. Returns positions.
+// The slot table of one service, in backend ids; empty if no backend is up with a weight. docs/algorithms.md.
 struct WeightedBackend {
     Endpoint endpoint; // its identity: the table depends on nothing else, so it is the same on every machine
     BackendId id = 0;
@@ -105,12 +109,16 @@ struct WeightedBackend {
     bool up = true;
 };
 [[nodiscard]] std::vector<BackendId> make_slots(Algorithm algorithm, const std::vector<WeightedBackend>& backends);
+// How many slots that will be, at most; without making them.
+[[nodiscard]] std::size_t count_slots(Algorithm algorithm, const std::vector<WeightedBackend>& backends);
 
-// The prefilter that belongs to the tables.
+// The prefilter that belongs to the tables. Addresses of listeners and sources that have left the tables are not in
+// it, though flows of them may still live: who applies it decides when a bit may be cleared.
 [[nodiscard]] std::array<std::uint8_t, FLB_PREFILTER_SIZE> make_prefilter(const Tables& tables);
 
 // What must be done to come from `have` to `want`, in an order that is safe under traffic: backends before the
-// services and listeners that lead to them, removals in reverse.
+// services and listeners that lead to them, removals in reverse. After each change no listener leads to a service
+// that is not there, and no slot or source to a backend that is not there.
 struct Change {
     enum class Kind {
         put_backend, put_slots, put_service, put_source, put_listener,

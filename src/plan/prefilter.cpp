@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plan/tables.h"
+
+namespace featherlb {
+
+std::array<std::uint8_t, FLB_PREFILTER_SIZE> make_prefilter(const Tables& tables)
+{
+    std::array<std::uint8_t, FLB_PREFILTER_SIZE> kinds{};
+    const auto mark = [&kinds](const IpAddress& address, std::uint32_t kind) {
+        std::uint8_t& entry = kinds[flb_prefilter_index(address.folded())];
+        entry = static_cast<std::uint8_t>(entry | kind);
+    };
+    for (const auto& [key, service] : tables.listeners)
+        mark(key.address, FLB_KIND_LISTENER);
+    for (const auto& [id, backend] : tables.backends) {
+        for (const IpAddress& address : backend.snat_addresses)
+            mark(address, FLB_KIND_SNAT);
+        const auto service = tables.services.find(backend.service);
+        if (service != tables.services.end() && service->second.forward == Forward::dnat)
+            mark(backend.endpoint.address, FLB_KIND_BACKEND);
+    }
+    return kinds;
+}
+
+} // namespace featherlb
