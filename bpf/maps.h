@@ -22,6 +22,7 @@
     } map SEC(".maps")
 
 #define FLB_SIZED_BY_DAEMON 1
+#define FLB_SLOW_BYTES 384 /* struct slow, in decide.h */
 
 FLB_ARRAY(settings, struct flb_settings, 1);
 
@@ -67,6 +68,14 @@ FLB_ARRAY(drop_counters, struct flb_drop_counters, FLB_SIZED_BY_DAEMON); /* proc
 
 /* Not read by the programs; named here so that they are made, pinned and adopted with the rest. */
 FLB_ARRAY(names, struct flb_name, FLB_SIZED_BY_DAEMON); /* as `services` */
+
+/* Memory of the slow path, for which the stack is too small. Packet programs are not interrupted by each other. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __uint(value_size, FLB_SLOW_BYTES);
+} slow_memory SEC(".maps");
 
 /* Set by the daemon before loading; the verifier takes it for constants. */
 const volatile struct flb_load flb_load = {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "maps.h"
-
-#include <linux/pkt_cls.h>
+/* The pipeline on TC ingress, by TCX or clsact. */
+#define FEATHERLB_TC
+#include "pipeline.h"
 
 SEC("tc")
 int flb_tc(struct __sk_buff* context)
 {
-    return TC_ACT_UNSPEC;
+    return pipeline(context);
 }
 
 char LICENSE[] SEC("license") = "GPL";

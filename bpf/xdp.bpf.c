@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-#include "maps.h"
+/* The pipeline on XDP, native or generic. */
+#define FEATHERLB_XDP
+#include "pipeline.h"
 
 SEC("xdp")
 int flb_xdp(struct xdp_md* context)
 {
-    return XDP_PASS;
+    return pipeline(context);
 }
 
 char LICENSE[] SEC("license") = "GPL";

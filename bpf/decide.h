@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * decide: the slow path, for a packet of which there is no flow: listener -> service -> pick -> both recipes ->
+ * store. design.md, "A packet of a connection that we do not know", is the table that this follows.
+ */
+#ifndef FEATHERLB_DECIDE_H
+#define FEATHERLB_DECIDE_H
+
+#include "count.h"
+#include "follow.h"
+#include "maps.h"
+#include "pick.h"
+
+#define DECIDE_FRESH_TRIES (FLB_SNAT_TRIES / 2) /* tries before a port that is at rest is taken */
+#define DECIDE_FIND_TRIES 4 /* look-ups of a flow that another processor is storing */
+
+/* The two addresses and ports of a direction, in the words of struct recipe. */
+struct direction_words {
+    __u64 addresses[4];
+    __u32 ports; /* source | destination << 16, in network byte order each */
+};
+
+/* What the slow path works on: copied in by the fast path, which takes recipe and way back. */
+struct slow {
+    struct packet packet;
+    struct recipe recipe;
+    struct way way;
+    struct flow_request request;
+    struct direction_words out; /* what leaves to the backend */
+    struct flb_listener_key listener;
+};
+_Static_assert(sizeof(struct slow) <= FLB_SLOW_BYTES, "struct slow");
+
+/* Global functions are verified once, by themselves, however often and from wherever they are called. */
+__attribute__((noinline)) int flow_reserve4(struct flow_request* request)
+{
+    return request ? (int)flow_reserve(0, request) : FLOW_CONTENDED;
+}
+
+__attribute__((noinline)) int flow_reserve6(struct flow_request* request)
+{
+    return request ? (int)flow_reserve(1, request) : FLOW_CONTENDED;
+}
+
+FLB_INLINE int reserve(const int v6, struct flow_request* request)
+{
+    return v6 ? flow_reserve6(request) : flow_reserve4(request);
+}
+
+FLB_INLINE __u32 decide_ports(const int v6, const struct flow_key* key)
+{
+    return (__u32)key->w[v6 ? 0 : 1];
+}
+
+FLB_INLINE void decide_set_source(const int v6, struct direction_words* d, const struct flb_addr* address)
+{
+    const __u64* words = (const __u64*)address;
+
+    if (v6) {
+        d->addresses[0] = words[0];
+        d->addresses[1] = words[1];
+    } else {
+        d->addresses[0] = (d->addresses[0] & 0xffffffff00000000ULL) | (__u32)words[0];
+    }
+}
+
+FLB_INLINE void decide_set_destination(const int v6, struct direction_words* d, const struct flb_addr* address)
+{
+    const __u64* words = (const __u64*)address;
+
+    if (v6) {
+        d->addresses[2] = words[0];
+        d->addresses[3] = words[1];
+    } else {
+        d->addresses[0] = (__u32)d->addresses[0] | words[0] << 32;
+    }
+}
+
+FLB_INLINE void decide_from_key(const int v6, struct direction_words* d, const struct flow_key* key)
+{
+    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
+        d->addresses[i] = key->w[v6 ? i + 1 : i];
+    d->ports = decide_ports(v6, key);
+}
+
+/* The key of the packets that answer packets which left as `d`. */
+FLB_INLINE void decide_reply_key(const int v6, struct flow_key* key, const struct direction_words* d, __u8 protocol)
+{
+    __u64 ports = (d->ports >> 16 | d->ports << 16) | (__u64)protocol << 32;
+
+    if (v6) {
+        key->w[0] = ports;
+        key->w[1] = d->addresses[2];
+        key->w[2] = d->addresses[3];
+        key->w[3] = d->addresses[0];
+        key->w[4] = d->addresses[1];
+    } else {
+        key->w[0] = d->addresses[0] >> 32 | d->addresses[0] << 32;
+        key->w[1] = ports;
+    }
+}
+
+/* Sum of the 16-bit words of `a` less those of `b`, in one's complement. */
+FLB_INLINE __u16 decide_delta(const int v6, const __u64* a, const struct flow_key* b)
+{
+    __u64 sum = 0;
+
+    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++) {
+        __u64 old = ~b->w[v6 ? i + 1 : i];
+
+        sum += (__u32)a[i] + (a[i] >> 32) + (__u32)old + (old >> 32);
+    }
+    return (__u16)fold16(sum);
+}
+
+/* The recipe that turns packet p into direction `d`. */
+FLB_INLINE void decide_recipe(const int v6, struct recipe* r, const struct packet* p, const struct direction_words* d,
+    __u32 backend)
+{
+    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
+        r->addresses[i] = d->addresses[i];
+    r->sport = (__be16)d->ports;
+    r->dport = (__be16)(d->ports >> 16);
+    r->addresses_delta = decide_delta(v6, d->addresses, &p->key);
+    r->ports_delta = (__u16)fold16((__u64)d->ports + (__u32)~decide_ports(v6, &p->key));
+    r->backend = backend;
+}
+
+FLB_INLINE void decide_fill(const int v6, struct flb_flow* f, const __u64* addresses, __u32 ports,
+    __u16 addresses_delta, __u16 ports_delta)
+{
+    atomic_store(&f->sport, (__be16)ports);
+    atomic_store(&f->dport, (__be16)(ports >> 16));
+    atomic_store(&f->addresses_delta, addresses_delta);
+    atomic_store(&f->ports_delta, ports_delta);
+    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
+        atomic_store(&flow_words(f)[FLOW_KEY_WORDS(v6) + i], addresses[i]);
+}
+
+/* Frees the reply's entry of a connection that a new one with the same client tuple has replaced, so that late
+ * packets of its backend do not reach the new one. */
+FLB_INLINE void decide_forget_replaced(const int v6, const struct flow_request* owner)
+{
+    struct flow_ref reply = {.index = owner->replaced_pair};
+
+    if (owner->replaced_generation == FLOW_NOTHING_REPLACED)
+        return;
+    reply.f = flow_at(v6, reply.index);
+    if (!reply.f)
+        return;
+    reply.ctl = atomic_load(&reply.f->ctl);
+    if (flow_is_reply(flow_state(reply.ctl)) && atomic_load(&reply.f->pair) == owner->index &&
+        atomic_load(&reply.f->aux) == owner->replaced_generation)
+        flow_release(&reply);
+}
+
+/* Fills and publishes both entries of a reserved pair: s->request is the owner's. */
+FLB_INLINE int decide_store_pair(const int v6, struct slow* s, __u32 reply_index, __u32 state)
+{
+    const struct packet* p = &s->packet;
+    const struct recipe* r = &s->recipe;
+    struct flb_flow* owner = flow_at(v6, s->request.index);
+    struct flb_flow* reply = flow_at(v6, reply_index);
+    struct direction_words* back = &s->out; /* from the service to the client */
+
+    if (!owner || !reply)
+        return FLB_DROP_table_contended;
+    if (v6) {
+        back->addresses[0] = p->key.w[3];
+        back->addresses[1] = p->key.w[4];
+        back->addresses[2] = p->key.w[1];
+        back->addresses[3] = p->key.w[2];
+    } else {
+        back->addresses[0] = p->key.w[0] >> 32 | p->key.w[0] << 32;
+    }
+    back->ports = decide_ports(v6, &p->key);
+    back->ports = back->ports >> 16 | back->ports << 16;
+
+    decide_fill(v6, reply, back->addresses, back->ports, (__u16)~r->addresses_delta, (__u16)~r->ports_delta);
+    atomic_store(&reply->backend, r->backend);
+    atomic_store(&reply->pair, s->request.index);
+    atomic_store(&reply->aux, s->request.generation);
+    follow_set_hop(&reply->hop, &p->from);
+
+    decide_fill(v6, owner, r->addresses, (__u32)r->sport | (__u32)r->dport << 16, r->addresses_delta, r->ports_delta);
+    atomic_store(&owner->backend, r->backend);
+    atomic_store(&owner->pair, reply_index);
+    atomic_store(&owner->aux, 0);
+    follow_set_hop(&owner->hop, &p->from);
+
+    flow_publish(reply, FLB_FLOW_REPLY_NEW);
+    flow_publish(owner, state);
+    decide_forget_replaced(v6, &s->request);
+    return STEP_NEXT;
+}
+
+/* `dnat`: the reply's key is given by the client and the backend. */
+FLB_INLINE int decide_reserve_reply_dnat(const int v6, struct slow* s)
+{
+    s->request.mode = FLOW_REPLY_ANY;
+    decide_reply_key(v6, &s->request.key, &s->out, s->packet.protocol);
+    switch (reserve(v6, &s->request)) {
+    case FLOW_OK:
+        return STEP_NEXT;
+    case FLOW_FULL:
+        return FLB_DROP_table_full;
+    case FLOW_EXISTS:
+        return FLB_DROP_tuple_in_use;
+    default:
+        return FLB_DROP_table_contended;
+    }
+}
+
+/* `snat`: takes the next (address, port) pairs of the backend's rotation until one is free. The rotation visits
+ * every pair once before it comes back to the first, so the pair that rested longest is next. */
+FLB_INLINE int decide_reserve_reply_snat(const int v6, struct slow* s, const struct flb_backend* backend,
+    __u32 backend_index)
+{
+    const struct flb_settings* settings = flow_settings();
+    __u64* cursor = bpf_map_lookup_elem(&backend_ports, &backend_index);
+    __u32 ports, pool;
+
+    if (!settings || !cursor)
+        return FLB_DROP_not_configured;
+    ports = settings->snat_port_count;
+    pool = ports * backend->snat_count;
+    if (!pool)
+        return FLB_DROP_backend_unresolved;
+    FLOW_ROLLED
+    for (int i = 0; i < FLB_SNAT_TRIES; i++) {
+        __u32 position = (__u32)(__sync_fetch_and_add(cursor, 1) * settings->snat_stride % pool);
+        __u32 address_index = backend->snat_first + position / ports;
+        struct flb_snat_address* source = bpf_map_lookup_elem(&snat_addresses, &address_index);
+        int result;
+
+        if (!source)
+            return FLB_DROP_not_configured;
+        decide_set_source(v6, &s->out, &source->address);
+        s->out.ports = (s->out.ports & 0xffff0000) | swap16((__u16)(settings->snat_port_first + position % ports));
+        decide_reply_key(v6, &s->request.key, &s->out, s->packet.protocol);
+        s->request.mode = i < DECIDE_FRESH_TRIES ? FLOW_REPLY_FRESH : FLOW_REPLY_ANY;
+        result = reserve(v6, &s->request);
+        if (result == FLOW_OK)
+            return STEP_NEXT;
+        if (result == FLOW_FULL)
+            return FLB_DROP_table_full;
+    }
+    return FLB_DROP_ports_exhausted;
+}
+
+/* Another processor has just stored this very flow: use what it decided. */
+FLB_INLINE int decide_use_existing(const int v6, struct slow* s)
+{
+    FLOW_ROLLED
+    for (int i = 0; i < DECIDE_FIND_TRIES; i++) {
+        struct flow_ref ref;
+
+        if (!flow_find(v6, &s->packet.key, &ref) || flow_is_reply(flow_state(ref.ctl)))
+            continue;
+        if (flow_load_recipe(v6, &ref, &s->recipe))
+            return STEP_NEXT;
+    }
+    return FLB_DROP_table_contended;
+}
+
+/* Makes the pair and the recipe of a new flow. A full table is a reason to drop only where the connection cannot
+ * do without its entries (`snat`); elsewhere the packet is forwarded, and the next one decides the same again. */
+FLB_INLINE int decide_flow(const int v6, struct slow* s, const struct flb_service* service, __u32 backend_index,
+    __u32 state, int store)
+{
+    struct flb_backend* backend = bpf_map_lookup_elem(&backends, &backend_index);
+    const int snat = service->forward == FLB_SNAT;
+    struct flb_flow* reply;
+    __u32 reply_index;
+    int result = FLB_DROP_table_full;
+
+    if (!backend || !(backend->flags & FLB_BACKEND_VALID))
+        return FLB_DROP_not_configured;
+    decide_from_key(v6, &s->out, &s->packet.key);
+    decide_set_destination(v6, &s->out, &backend->address);
+    s->out.ports = (s->out.ports & 0xffff) | (__u32)backend->port << 16;
+    s->request.now = flow_now();
+    if (snat)
+        result = decide_reserve_reply_snat(v6, s, backend, backend_index);
+    else if (store)
+        result = decide_reserve_reply_dnat(v6, s);
+    decide_recipe(v6, &s->recipe, &s->packet, &s->out, backend_index);
+    if (result)
+        return result == FLB_DROP_table_full && !snat ? STEP_NEXT : result;
+    reply_index = s->request.index;
+
+    s->request.key = s->packet.key;
+    s->request.mode = FLOW_OWNER;
+    result = reserve(v6, &s->request);
+    if (result == FLOW_OK) {
+        count_connection(backend_index);
+        return decide_store_pair(v6, s, reply_index, state);
+    }
+    reply = flow_at(v6, reply_index);
+    if (reply)
+        flow_cancel(reply);
+    if (result == FLOW_EXISTS)
+        return decide_use_existing(v6, s);
+    if (result == FLOW_FULL)
+        return snat ? FLB_DROP_table_full : STEP_NEXT;
+    return FLB_DROP_table_contended;
+}
+
+FLB_INLINE void decide_listener_key(const int v6, struct slow* s, int of_source)
+{
+    const struct flow_key* key = &s->packet.key;
+    __u32* words = (__u32*)&s->listener.address;
+    __u32 ports = decide_ports(v6, key);
+
+    if (v6) {
+        __u64 low = of_source ? key->w[1] : key->w[3];
+        __u64 high = of_source ? key->w[2] : key->w[4];
+
+        words[0] = (__u32)low;
+        words[1] = (__u32)(low >> 32);
+        words[2] = (__u32)high;
+        words[3] = (__u32)(high >> 32);
+    } else {
+        words[0] = (__u32)(of_source ? key->w[0] : key->w[0] >> 32);
+        words[1] = 0;
+        words[2] = 0;
+        words[3] = 0;
+    }
+    s->listener.port = (__be16)(of_source ? ports : ports >> 16);
+    s->listener.protocol = s->packet.protocol;
+    s->listener.family = v6 ? FLB_IPV6 : FLB_IPV4;
+}
+
+/* A packet of a `dnat` backend whose flow is not known leaves as the service, on a route that is yet to be found. */
+FLB_INLINE int decide_orphan_reply(const int v6, struct slow* s)
+{
+    struct flb_source* source;
+
+    decide_listener_key(v6, s, 1);
+    source = bpf_map_lookup_elem(&sources, &s->listener);
+    if (!source)
+        return STEP_PASS;
+    if (s->packet.fragment)
+        return FLB_DROP_fragment;
+    decide_from_key(v6, &s->out, &s->packet.key);
+    decide_set_source(v6, &s->out, &source->address);
+    s->out.ports = (s->out.ports & 0xffff0000) | source->port;
+    decide_recipe(v6, &s->recipe, &s->packet, &s->out, source->backend);
+    s->way.direction = FROM_BACKEND;
+    s->way.orphan = 1;
+    return STEP_NEXT;
+}
+
+/* TCP: STEP_NEXT with the state of the new flow, or what to do with a segment that opens nothing. */
+FLB_INLINE int decide_tcp(const struct packet* p, const struct flb_service* service, __u32* state, int* store)
+{
+    __u8 flags = p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_FIN | TCP_RST);
+
+    *state = FLB_FLOW_SYN;
+    if (flags == TCP_SYN)
+        return STEP_NEXT;
+    if (!flags || ((flags & TCP_SYN) && (flags & (TCP_FIN | TCP_RST))))
+        return FLB_DROP_bad_tcp_flags;
+    if (service->forward == FLB_SNAT)
+        return (flags & TCP_RST) || !(flags & TCP_ACK) ? (int)FLB_DROP_no_flow : STEP_RESET;
+    *state = FLB_FLOW_MIDSTREAM;
+    *store = !(flags & TCP_RST);
+    return STEP_NEXT;
+}
+
+/* STEP_NEXT: s->recipe and s->way say what to do with s->packet. */
+FLB_INLINE int decide(const int v6, struct slow* s)
+{
+    struct flb_listener* listener;
+    struct flb_service* service;
+    __u32 service_index, backend, state = FLB_FLOW_UDP_NEW;
+    int store = 1, step;
+
+    s->way.direction = FROM_CLIENT;
+    s->way.orphan = 0;
+    decide_listener_key(v6, s, 0);
+    listener = bpf_map_lookup_elem(&listeners, &s->listener);
+    if (!listener)
+        return decide_orphan_reply(v6, s);
+    service_index = listener->service;
+    service = bpf_map_lookup_elem(&services, &service_index);
+    if (!service || !(service->flags & FLB_SERVICE_VALID))
+        return FLB_DROP_not_configured;
+    if (s->packet.fragment)
+        return FLB_DROP_fragment;
+    if (s->packet.protocol == IPPROTO_TCP) {
+        step = decide_tcp(&s->packet, service, &state, &store);
+        if (step)
+            return step;
+    }
+    backend = pick(v6, &s->packet, service_index, service);
+    if (!backend)
+        return FLB_DROP_no_backend;
+    return decide_flow(v6, s, service, backend, state, store);
+}
+
+__attribute__((noinline)) int decide4(struct slow* s)
+{
+    return s ? decide(0, s) : FLB_DROP_not_configured;
+}
+
+__attribute__((noinline)) int decide6(struct slow* s)
+{
+    return s ? decide(1, s) : FLB_DROP_not_configured;
+}
+
+/* Hands a packet of an unknown flow to the slow path. */
+FLB_INLINE int decide_unknown(const int v6, const struct packet* p, struct recipe* r, struct way* way)
+{
+    __u32 zero = 0;
+    struct slow* s = bpf_map_lookup_elem(&slow_memory, &zero);
+    int step;
+
+    if (!s)
+        return FLB_DROP_not_configured;
+    for (int i = 0; i < FLOW_KEY_WORDS(v6); i++)
+        s->packet.key.w[i] = p->key.w[i];
+    s->packet.from = p->from;
+    s->packet.seq = p->seq;
+    s->packet.protocol = p->protocol;
+    s->packet.tcp_flags = p->tcp_flags;
+    s->packet.fragment = p->fragment;
+    step = v6 ? decide6(s) : decide4(s);
+    if (step)
+        return step;
+    *r = s->recipe;
+    *way = s->way;
+    return STEP_NEXT;
+}
+
+#endif

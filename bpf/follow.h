@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * follow: what a packet of a known flow does to the flow: its age, once a tick, and the state of its connection.
+ * A plain segment of an established connection costs two comparisons here.
+ */
+#ifndef FEATHERLB_FOLLOW_H
+#define FEATHERLB_FOLLOW_H
+
+#include "packet.h"
+
+/* FOLLOW_GONE: the flow has expired, or the packet begins a new connection: go on as for an unknown one. */
+enum follow { FOLLOW_ON = 0, FOLLOW_GONE = 1 };
+
+/* The reply's entry learns that its owner is proven, so that it is not taken for an unproven one. */
+FLB_INLINE void follow_prove(const int v6, const struct flow_ref* owner, __u32 now)
+{
+    struct flow_ref reply;
+
+    if (flow_reply(v6, owner, &reply) && flow_state(reply.ctl) == FLB_FLOW_REPLY_NEW)
+        flow_advance(&reply, FLB_FLOW_REPLY, now);
+}
+
+/* Called when the age of the entry is not this tick. */
+FLB_INLINE enum follow follow_age(struct flow_ref* ref, __u32 now)
+{
+    const struct flb_settings* settings = flow_settings();
+
+    if (!settings || flow_has_expired(ref->ctl, now, settings)) {
+        flow_release(ref);
+        return FOLLOW_GONE;
+    }
+    flow_advance(ref, flow_state(ref->ctl), now);
+    return FOLLOW_ON;
+}
+
+FLB_INLINE __u32 follow_client_tcp(__u32 state, const struct packet* p, __u32 expected)
+{
+    if (state == FLB_FLOW_SYN_ACK && (p->tcp_flags & TCP_ACK) && p->ack == expected)
+        state = FLB_FLOW_ESTABLISHED;
+    if (p->tcp_flags & TCP_RST)
+        return flow_is_closed(state) ? state : FLB_FLOW_RESET;
+    if (!(p->tcp_flags & TCP_FIN))
+        return state;
+    if (state == FLB_FLOW_ESTABLISHED)
+        return FLB_FLOW_FIN_CLIENT;
+    return state == FLB_FLOW_FIN_BACKEND ? FLB_FLOW_CLOSED_BACKEND : state;
+}
+
+/* A packet from the client; `ref` is the owner. */
+FLB_INLINE enum follow follow_client(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
+{
+    __u32 state = flow_state(ref->ctl);
+    __u32 next = state;
+
+    if ((__u32)ref->ctl != now && follow_age(ref, now))
+        return FOLLOW_GONE;
+    if (p->protocol == IPPROTO_UDP) {
+        if (state != FLB_FLOW_UDP_REPLIED)
+            return FOLLOW_ON;
+        next = FLB_FLOW_UDP_STREAM;
+    } else {
+        if (state == FLB_FLOW_ESTABLISHED && !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
+            return FOLLOW_ON;
+        if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && flow_is_closing(state))
+            return FOLLOW_GONE;
+        next = follow_client_tcp(state, p, atomic_load(&ref->f->aux));
+    }
+    if (next == state)
+        return FOLLOW_ON;
+    flow_advance(ref, next, now);
+    if (flow_is_proven(next) && !flow_is_proven(state) && next != FLB_FLOW_RESET)
+        follow_prove(v6, ref, now);
+    return FOLLOW_ON;
+}
+
+/* The owner's next state after this packet of the backend. */
+FLB_INLINE __u32 follow_backend_state(__u32 state, const struct packet* p)
+{
+    if (p->protocol == IPPROTO_UDP)
+        return state == FLB_FLOW_UDP_NEW ? FLB_FLOW_UDP_REPLIED : state;
+    if (p->tcp_flags & TCP_RST)
+        return flow_is_closed(state) ? state : FLB_FLOW_RESET;
+    if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
+        return state == FLB_FLOW_SYN ? FLB_FLOW_SYN_ACK : state;
+    if (state == FLB_FLOW_MIDSTREAM && (p->tcp_flags & TCP_ACK))
+        state = FLB_FLOW_ESTABLISHED; /* a backend that did not know the connection would have answered RST */
+    if (!(p->tcp_flags & TCP_FIN))
+        return state;
+    if (state == FLB_FLOW_ESTABLISHED)
+        return FLB_FLOW_FIN_BACKEND;
+    return state == FLB_FLOW_FIN_CLIENT ? FLB_FLOW_CLOSED_CLIENT : state;
+}
+
+/* A packet from the backend; `ref` is the reply's entry. The owner's line is touched only when something is to be
+ * learned: an age, a flag, or while the connection is not proven. */
+FLB_INLINE enum follow follow_backend(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
+{
+    struct flow_ref owner;
+    __u32 state, next;
+
+    if ((__u32)ref->ctl == now && flow_state(ref->ctl) == FLB_FLOW_REPLY &&
+        !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
+        return FOLLOW_ON;
+    if (!flow_owner(v6, ref->f, &owner)) {
+        flow_release(ref);
+        return FOLLOW_GONE;
+    }
+    if ((__u32)owner.ctl != now && follow_age(&owner, now)) {
+        flow_release(ref);
+        return FOLLOW_GONE;
+    }
+    if ((__u32)ref->ctl != now)
+        flow_advance(ref, flow_state(ref->ctl), now);
+    state = flow_state(owner.ctl);
+    next = follow_backend_state(state, p);
+    if (next == FLB_FLOW_SYN_ACK)
+        atomic_store(&owner.f->aux, p->seq + 1);
+    if (next != state)
+        flow_advance(&owner, next, now);
+    if (next == FLB_FLOW_ESTABLISHED && flow_state(ref->ctl) == FLB_FLOW_REPLY_NEW)
+        flow_advance(ref, FLB_FLOW_REPLY, now);
+    return FOLLOW_ON;
+}
+
+/* A client whose frames come another way than before is answered that way. */
+FLB_INLINE int follow_same_hop(const struct flb_hop* a, const struct flb_hop* b)
+{
+    return *(const __u64*)a == *(const __u64*)b && *(const __u32*)a->vlan == *(const __u32*)b->vlan;
+}
+
+FLB_INLINE void follow_set_hop(struct flb_hop* to, const struct flb_hop* from)
+{
+    atomic_store((__u64*)to, *(const __u64*)from);
+    atomic_store((__u32*)to->vlan, *(const __u32*)from->vlan);
+}
+
+FLB_INLINE void follow_learn(const int v6, const struct flow_ref* owner, const struct packet* p)
+{
+    struct flow_ref reply;
+
+    follow_set_hop(&owner->f->hop, &p->from);
+    if (flow_reply(v6, owner, &reply))
+        follow_set_hop(&reply.f->hop, &p->from);
+}
+
+#endif

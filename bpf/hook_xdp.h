@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is XDP's own: checksums are complete, so they are updated directly; tags are in the frame; sending is
+ * XDP_TX or redirect.
+ */
+#ifndef FEATHERLB_HOOK_XDP_H
+#define FEATHERLB_HOOK_XDP_H
+
+#include "replay.h"
+
+typedef struct xdp_md hook_context;
+
+#define HOOK_PASS XDP_PASS
+#define HOOK_DROP XDP_DROP
+
+FLB_INLINE void* hook_data(hook_context* context)
+{
+    return (void*)(long)context->data;
+}
+
+FLB_INLINE void* hook_end(hook_context* context)
+{
+    return (void*)(long)context->data_end;
+}
+
+FLB_INLINE void hook_input(hook_context* context, struct parse_input* in)
+{
+    in->data = hook_data(context);
+    in->end = hook_end(context);
+    in->frame = (__u32)(in->end - in->data);
+    in->ifindex = context->ingress_ifindex;
+    in->outer_tci = 0;
+    in->outer_protocol = 0;
+}
+
+/* Could more of the packet be made readable? Never in XDP. */
+FLB_INLINE int hook_pull(hook_context* context)
+{
+    return 0;
+}
+
+FLB_INLINE int hook_is_for_us(hook_context* context)
+{
+    return 1; /* parse has seen no packet type; the address of the frame decides, see pipeline.h */
+}
+
+FLB_INLINE void hook_segment(hook_context* context, struct packet* p)
+{
+}
+
+/* Makes room for, or removes, tags so that the frame has those of `to`. */
+FLB_INLINE int hook_set_tags(hook_context* context, struct packet* p, const struct flb_hop* to)
+{
+    __u32 before = replay_tags(p->from.link);
+    __u32 after = replay_tags(to->link);
+    struct ethhdr* eth;
+    struct parse_vlan_tag* tag;
+    __be16 *found, network;
+    void *data, *end;
+
+    if (before == 0 && after == 0)
+        return STEP_NEXT;
+    data = hook_data(context);
+    end = hook_end(context);
+    found = data + bounded(p->l3 - sizeof(network), L3_MASK); /* the last protocol before layer 3 */
+    if ((void*)(found + 1) > end)
+        return FLB_DROP_rewrite_failed;
+    network = *found;
+    if (before != after) {
+        int grow = ((int)before - (int)after) * (int)sizeof(*tag);
+
+        if (bpf_xdp_adjust_head(context, grow))
+            return FLB_DROP_rewrite_failed;
+        p->l3 -= (__u32)grow;
+        p->l4 -= (__u32)grow;
+        data = hook_data(context);
+        end = hook_end(context);
+    }
+    eth = data;
+    if ((void*)(eth + 1) > end)
+        return FLB_DROP_rewrite_failed;
+    if (after == 0) {
+        eth->h_proto = network;
+        return STEP_NEXT;
+    }
+    eth->h_proto = replay_tag_protocol(to->link, FLB_LINK_OUTER_AD);
+    tag = (void*)(eth + 1);
+    if ((void*)(tag + 1) > end)
+        return FLB_DROP_rewrite_failed;
+    tag->tci = swap16(to->vlan[0]);
+    tag->protocol = network;
+    if (after == 1)
+        return STEP_NEXT;
+    tag->protocol = replay_tag_protocol(to->link, FLB_LINK_INNER_AD);
+    tag++;
+    if ((void*)(tag + 1) > end)
+        return FLB_DROP_rewrite_failed;
+    tag->tci = swap16(to->vlan[1]);
+    tag->protocol = network;
+    return STEP_NEXT;
+}
+
+FLB_INLINE int hook_rewrite(const int v6, hook_context* context, struct packet* p, const struct recipe* r,
+    const struct flb_iface* out)
+{
+    int step = hook_set_tags(context, p, &r->to);
+    void* data = hook_data(context);
+    void* end = hook_end(context);
+    struct ethhdr* eth = data;
+    __u16* transport;
+    __u16* check;
+
+    if (step)
+        return step;
+    if ((void*)(eth + 1) > end)
+        return FLB_DROP_rewrite_failed;
+    replay_macs(eth, &r->to, out);
+    step = replay_network(v6, data + bounded(p->l3, L3_MASK), end, r);
+    if (step)
+        return step;
+
+    transport = data + bounded(p->l4, L4_MASK);
+    if (p->protocol == IPPROTO_TCP) {
+        if ((void*)transport + sizeof(struct tcphdr) > end)
+            return FLB_DROP_rewrite_failed;
+        check = transport + 8;
+        *check = checksum_add(*check, (__u32)r->addresses_delta + r->ports_delta);
+    } else {
+        if ((void*)transport + sizeof(struct udphdr) > end)
+            return FLB_DROP_rewrite_failed;
+        check = transport + 3;
+        if (*check) { /* 0: the sender made none */
+            __u16 sum = checksum_add(*check, (__u32)r->addresses_delta + r->ports_delta);
+
+            *check = sum ? sum : 0xffff;
+        }
+    }
+    transport[0] = r->sport;
+    transport[1] = r->dport;
+    return STEP_NEXT;
+}
+
+FLB_INLINE int hook_send(hook_context* context, const struct flb_iface* out)
+{
+    if (out->ifindex == context->ingress_ifindex && !(out->flags & FLB_IFACE_REDIRECT))
+        return XDP_TX;
+    return (int)bpf_redirect(out->ifindex, 0);
+}
+
+/* Cuts the packet to a bare TCP header at p->l4. Gives what `hook_finish_reset` needs. */
+FLB_INLINE int hook_cut(hook_context* context, const struct packet* p, __u32 wanted)
+{
+    long frame = hook_end(context) - hook_data(context);
+
+    asm volatile("" : "+r"(frame)); /* or the compiler subtracts a pointer from a 32-bit number */
+    return bpf_xdp_adjust_tail(context, (int)wanted - (int)frame) ? FLB_DROP_rewrite_failed : STEP_NEXT;
+}
+
+/* `sum`: one's complement sum of the new segment and its pseudo header, checksum field taken as 0. */
+FLB_INLINE int hook_finish_reset(hook_context* context, const struct packet* p, __u32 sum, __u32 old_bytes)
+{
+    void* data = hook_data(context);
+    void* end = hook_end(context);
+    struct tcphdr* tcp = data + bounded(p->l4, L4_MASK);
+
+    if ((void*)(tcp + 1) > end)
+        return FLB_DROP_rewrite_failed;
+    tcp->check = (__u16)~sum;
+    return STEP_NEXT;
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What flow.h and parse.h ask of their surroundings, given by maps and helpers. Tests on the host give the same
+ * from plain memory.
+ */
+#ifndef FEATHERLB_KERNEL_H
+#define FEATHERLB_KERNEL_H
+
+#include "atomic.h"
+#include "maps.h"
+
+FLB_INLINE const volatile struct flb_load* flow_load(void)
+{
+    return &flb_load;
+}
+
+FLB_INLINE const struct flb_settings* flow_settings(void)
+{
+    __u32 zero = 0;
+
+    return bpf_map_lookup_elem(&settings, &zero);
+}
+
+FLB_INLINE struct flb_flow* flow_first_way(const int v6, __u32 set)
+{
+    if (v6)
+        return bpf_map_lookup_elem(&flows6, &set);
+    return bpf_map_lookup_elem(&flows4, &set);
+}
+
+/* Ticks since boot; see flb_settings.tick_shift. */
+FLB_INLINE __u32 flow_now(void)
+{
+    return (__u32)(bpf_jiffies64() >> flb_load.tick_shift);
+}
+
+/* The prefilter, over folded addresses (flb_prefilter_index). */
+FLB_INLINE int may_be_ours(__u32 source, __u32 destination)
+{
+    __u32 zero = 0;
+    const struct flb_prefilter* filter = bpf_map_lookup_elem(&prefilter, &zero);
+
+    if (!filter)
+        return 0;
+    return (filter->kinds[flb_prefilter_index(destination) & (FLB_PREFILTER_SIZE - 1)] &
+               (FLB_KIND_LISTENER | FLB_KIND_SNAT)) ||
+        (filter->kinds[flb_prefilter_index(source) & (FLB_PREFILTER_SIZE - 1)] & FLB_KIND_BACKEND);
+}
+
+#endif

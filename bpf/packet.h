@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the steps hand to each other: the packet as it was parsed, and the recipe that is replayed on it.
+ * Offsets instead of pointers, so both survive a helper that moves the packet.
+ */
+#ifndef FEATHERLB_PACKET_H
+#define FEATHERLB_PACKET_H
+
+#include "flow.h"
+
+/* A step's answer: STEP_NEXT goes on, STEP_PASS leaves the packet to the stack, STEP_RESET answers a client's
+ * segment with RST; anything above 0 is an enum flb_drop_reason. */
+enum step { STEP_RESET = -2, STEP_PASS = -1, STEP_NEXT = 0 };
+
+struct packet {
+    struct flow_key key;
+    struct flb_hop from; /* who sent the frame, on which interface, under which tags; 8-byte aligned */
+    __u16 segment;       /* largest IP packet that this becomes on the wire; differs from length under GSO */
+    __u16 sender_port;   /* padding made useful: source port, network byte order */
+    __u32 length;        /* of the IP packet */
+    __u32 l3;            /* offsets from the start of the frame */
+    __u32 l4;
+    __u32 seq; /* TCP, host byte order */
+    __u32 ack;
+    __u8 protocol;
+    __u8 ttl;
+    __u8 tcp_flags;
+    __u8 fragment; /* IS_FRAGMENT */
+};
+
+#define IS_FRAGMENT 1u
+
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+/* A recipe as it was read from an entry, or made for a packet that leaves none. */
+struct recipe {
+    __u64 addresses[4]; /* new source and destination, FLOW_ADDRESS_WORDS of them */
+    __be16 sport;
+    __be16 dport;
+    __u16 addresses_delta;
+    __u16 ports_delta;
+    struct flb_hop to; /* 8-byte aligned */
+    __u32 backend;
+};
+
+/* Where a packet with a recipe goes. */
+struct way {
+    __u32 direction; /* enum direction */
+    __u32 orphan;    /* towards a client of whom we know nothing: a route must be found */
+};
+
+/* Offsets that come back from the stack have lost their bounds with the verifier; the empty asm keeps the compiler
+ * from knowing better and leaving out the mask. No header begins behind L4_MASK. */
+#define L3_MASK 0x3f
+#define L4_MASK 0x7ff
+FLB_INLINE __u32 bounded(__u32 offset, __u32 mask)
+{
+    asm volatile("" : "+r"(offset));
+    return offset & mask;
+}
+
+#define swap16(x) __builtin_bswap16(x)
+#define swap32(x) __builtin_bswap32(x)
+
+FLB_INLINE __u32 fold16(__u64 sum)
+{
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffffffff) + (sum >> 32);
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (__u32)sum;
+}
+
+/* The checksum `check` after words whose one's complement difference is `delta` have changed (RFC 1624). */
+FLB_INLINE __u16 checksum_add(__u16 check, __u32 delta)
+{
+    __u32 sum = (__u32)(__u16)~check + delta;
+
+    sum = (sum & 0xffff) + (sum >> 16);
+    sum = (sum & 0xffff) + (sum >> 16);
+    return (__u16)~sum;
+}
+
+/* Reads the recipe of a live entry; false if it was replaced meanwhile. */
+FLB_INLINE int flow_load_recipe(const int v6, const struct flow_ref* ref, struct recipe* r)
+{
+    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
+        r->addresses[i] = atomic_load(&flow_words(ref->f)[FLOW_KEY_WORDS(v6) + i]);
+    *(__u64*)&r->sport = atomic_load((__u64*)&ref->f->sport); /* ports and deltas */
+    r->backend = atomic_load(&ref->f->backend);
+    *(__u64*)&r->to = atomic_load((__u64*)&ref->f->hop);
+    *(__u32*)r->to.vlan = atomic_load((__u32*)ref->f->hop.vlan);
+    return flow_is_whole(ref);
+}
+
+#endif

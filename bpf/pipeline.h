@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The way of a packet, the same for both hooks:
+ *   parse -> prefilter -> flow look-up -> hit: follow, count, replay, send
+ *                                      -> miss: decide (listener, pick, both recipes, store), then the same.
+ * A step answers STEP_NEXT or why it ends here; `finish` alone turns that into verdict and counter.
+ */
+#ifndef FEATHERLB_PIPELINE_H
+#define FEATHERLB_PIPELINE_H
+
+#include "kernel.h"
+
+#include "parse.h"
+
+#include "decide.h"
+#include "hook.h"
+#include "reset.h"
+
+/* The recipe of a flow that is known; STEP_PASS: there is none. */
+FLB_INLINE int known(const int v6, struct packet* p, struct recipe* r, struct way* way)
+{
+    struct flow_ref ref;
+
+    if (!flow_find(v6, &p->key, &ref))
+        return STEP_PASS;
+    if (p->fragment)
+        return FLB_DROP_fragment;
+    if (!flow_load_recipe(v6, &ref, r))
+        return FLB_DROP_table_contended;
+    if (flow_is_reply(flow_state(ref.ctl))) {
+        way->direction = FROM_BACKEND;
+        return follow_backend(v6, &ref, p, flow_now()) ? STEP_PASS : STEP_NEXT;
+    }
+    if (!follow_same_hop(&r->to, &p->from))
+        follow_learn(v6, &ref, p);
+    return follow_client(v6, &ref, p, flow_now()) ? STEP_PASS : STEP_NEXT;
+}
+
+/* Slow paths, in functions of their own so that the fast path keeps its registers. */
+static __attribute__((noinline)) int reset4(hook_context* context, struct packet* p)
+{
+    return reset_segment(0, context, p);
+}
+
+static __attribute__((noinline)) int reset6(hook_context* context, struct packet* p)
+{
+    return reset_segment(1, context, p);
+}
+
+/* The way back to a client of whom no frame was ever seen: the kernel's routes. */
+FLB_INLINE int route_back(const int v6, hook_context* context, const struct packet* p, struct recipe* r)
+{
+    struct bpf_fib_lookup fib = {};
+
+    fib.ifindex = context->ingress_ifindex;
+    fib.tot_len = p->segment;
+    if (v6) {
+        fib.family = 10; /* AF_INET6 */
+        *(__u64*)&fib.ipv6_src[0] = r->addresses[0];
+        *(__u64*)&fib.ipv6_src[2] = r->addresses[1];
+        *(__u64*)&fib.ipv6_dst[0] = r->addresses[2];
+        *(__u64*)&fib.ipv6_dst[2] = r->addresses[3];
+    } else {
+        fib.family = 2; /* AF_INET */
+        fib.ipv4_src = (__be32)r->addresses[0];
+        fib.ipv4_dst = (__be32)(r->addresses[0] >> 32);
+    }
+    if (bpf_fib_lookup(context, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+        return FLB_DROP_no_return_path;
+    __builtin_memcpy(r->to.mac, fib.dmac, ETH_ALEN);
+    r->to.link = (__u16)(fib.ifindex & FLB_LINK_SLOT);
+    r->to.vlan[0] = 0;
+    r->to.vlan[1] = 0;
+    return STEP_NEXT;
+}
+
+static __attribute__((noinline)) int route_back4(hook_context* context, const struct packet* p, struct recipe* r)
+{
+    return route_back(0, context, p, r);
+}
+
+static __attribute__((noinline)) int route_back6(hook_context* context, const struct packet* p, struct recipe* r)
+{
+    return route_back(1, context, p, r);
+}
+
+/* Where the packet goes next: r->to, and the largest packet that fits there. */
+FLB_INLINE int next_hop(const int v6, hook_context* context, const struct packet* p, struct recipe* r,
+    const struct way* way)
+{
+    struct flb_backend* backend;
+
+    if (way->orphan)
+        return v6 ? route_back6(context, p, r) : route_back4(context, p, r);
+    if (way->direction == FROM_BACKEND)
+        return STEP_NEXT;
+    backend = bpf_map_lookup_elem(&backends, &r->backend);
+    if (!backend || !(backend->flags & FLB_BACKEND_VALID))
+        return FLB_DROP_not_configured;
+    *(__u64*)&r->to = atomic_load((__u64*)&backend->hop);
+    *(__u32*)r->to.vlan = atomic_load((__u32*)backend->hop.vlan);
+    if (!*(__u64*)&r->to)
+        return FLB_DROP_backend_unresolved;
+    return p->segment > backend->mtu ? (int)FLB_DROP_too_big : STEP_NEXT;
+}
+
+/* STEP_NEXT: *verdict is what the program returns. */
+FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, int* verdict)
+{
+    struct recipe r = {};
+    struct way way = {};
+    struct flb_iface* out;
+    __u32 slot;
+    int step = known(v6, p, &r, &way);
+
+    if (step == STEP_PASS)
+        step = decide_unknown(v6, p, &r, &way);
+    if (step)
+        return step;
+    if (p->ttl <= 1)
+        return FLB_DROP_ttl_exceeded;
+    hook_segment(context, p);
+    step = next_hop(v6, context, p, &r, &way);
+    if (step)
+        return step;
+    slot = r.to.link & FLB_LINK_SLOT;
+    out = bpf_map_lookup_elem(&ifaces, &slot);
+    if (!out || !out->ifindex)
+        return way.direction == FROM_BACKEND ? FLB_DROP_no_return_path : FLB_DROP_not_configured;
+    if (p->segment > out->mtu)
+        return FLB_DROP_too_big;
+    count_packet(r.backend, way.direction, p->length);
+    step = hook_rewrite(v6, context, p, &r, out);
+    if (step)
+        return step;
+    *verdict = hook_send(context, out);
+    return STEP_NEXT;
+}
+
+FLB_INLINE int answer_with_reset(const int v6, hook_context* context, struct packet* p, int* verdict)
+{
+    __u32 slot = p->from.link & FLB_LINK_SLOT;
+    struct flb_iface* out = bpf_map_lookup_elem(&ifaces, &slot);
+    int step;
+
+    if (!out || out->ifindex != context->ingress_ifindex)
+        return FLB_DROP_no_flow;
+    step = v6 ? reset6(context, p) : reset4(context, p);
+    if (step)
+        return step;
+    count_drop(FLB_DROP_no_flow);
+    *verdict = hook_send(context, out);
+    return STEP_NEXT;
+}
+
+FLB_INLINE int finish(int step, int verdict)
+{
+    if (step == STEP_NEXT)
+        return verdict;
+    if (step < 0)
+        return HOOK_PASS;
+    count_drop((__u32)step);
+    return HOOK_DROP;
+}
+
+FLB_INLINE int pipeline(hook_context* context)
+{
+    struct packet p __attribute__((aligned(8)));
+    struct parse_input in;
+    int v6 = 0, verdict = HOOK_DROP, step;
+
+    if (!hook_is_for_us(context))
+        return HOOK_PASS;
+    hook_input(context, &in);
+    step = parse(&in, &p, &v6);
+    if (step && hook_pull(context)) {
+        hook_input(context, &in);
+        step = parse(&in, &p, &v6);
+    }
+    if (step)
+        return finish(step, verdict);
+    step = v6 ? forward(1, context, &p, &verdict) : forward(0, context, &p, &verdict);
+    if (step == STEP_RESET)
+        step = v6 ? answer_with_reset(1, context, &p, &verdict) : answer_with_reset(0, context, &p, &verdict);
+    return finish(step, verdict);
+}
+
+#endif
