@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+// MapSet: all maps of a data plane, made at the sizes asked for, or adopted from their pins after a check that this
+// binary understands them. `settings` is pinned last: pins without it are the remains of a start that was
+// interrupted before anything was attached, and are made anew.
+#pragma once
+
+#include <functional>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "featherlb/abi.h"
+#include "kernel/dataplane.h"
+#include "kernel/dataplane_pins.h"
+#include "kernel/map.h"
+
+namespace featherlb {
+
+struct MapSet {
+    std::map<std::string, Map> maps;
+    bool adopted = false;
+    std::uint32_t processors = 1;
+
+    [[nodiscard]] const Map& at(const std::string& name) const; // throws where there is none
+    [[nodiscard]] DataPlaneSizes sizes() const;
+    template <typename T>
+    [[nodiscard]] std::span<T> values(const std::string& name) const
+    {
+        return at(name).values<T>();
+    }
+    [[nodiscard]] flb_settings& settings() const { return values<flb_settings>("settings")[0]; }
+};
+
+// `declared`: the shapes of bpf/maps.h. `paths.root` empty: nothing is pinned. `fill_settings` completes the fresh
+// settings before they are pinned.
+[[nodiscard]] Result<MapSet> open_maps(const std::vector<MapShape>& declared, const DataPlaneSizes& sizes,
+    const PinPaths& paths, const std::function<Result<void>(flb_settings&)>& fill_settings,
+    std::vector<std::string>& warnings);
+
+// Entries of the map with this name; `declared` for those that the daemon does not size.
+[[nodiscard]] std::uint32_t entries_for(const MapShape& declared, const DataPlaneSizes& sizes, std::uint32_t processors);
+// What an operator gets to read where an adopted map has another size than asked for; empty: no difference.
+[[nodiscard]] std::vector<std::string> size_warnings(const DataPlaneSizes& pinned, const DataPlaneSizes& wanted);
+
+} // namespace featherlb

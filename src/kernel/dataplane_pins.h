@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a data plane needs before there is one: privileges, a BPF file system, a directory in it, and the certainty
+// that no other daemon uses the same one. The lock lies in the runtime directory, since files on a BPF file system
+// cannot be locked; the kernel drops it with the process, however that ends.
+//
+// Layout below the pins directory: maps/NAME, links/HOOK-IFINDEX, links/clsact-IFINDEX (an empty directory: we made
+// the clsact qdisc of this interface).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/result.h"
+
+namespace featherlb {
+
+struct PinPaths {
+    std::string root;
+    [[nodiscard]] std::string maps() const { return root + "/maps"; }
+    [[nodiscard]] std::string map(const std::string& name) const { return maps() + "/" + name; }
+    [[nodiscard]] std::string links() const { return root + "/links"; }
+};
+
+// Effective capabilities of this process. `warnings`: what works, but not as well as it could.
+[[nodiscard]] Result<void> check_privileges(std::vector<std::string>& warnings);
+// That `root` is, or would be, on a BPF file system.
+[[nodiscard]] Result<void> check_bpf_filesystem(const std::string& root);
+[[nodiscard]] Result<void> make_directories(const PinPaths& paths);
+[[nodiscard]] Result<void> make_directory(const std::string& path);
+
+// Names in a directory, sorted; empty where it does not exist.
+[[nodiscard]] std::vector<std::string> names_in(const std::string& directory);
+[[nodiscard]] bool exists(const std::string& path);
+
+// Held as long as the descriptor is open.
+[[nodiscard]] Result<Fd> lock_pins(const std::string& root, const std::string& runtime_directory);
+
+// Lowest 32 bits of the kernel's boot id.
+[[nodiscard]] std::uint32_t boot_id();
+
+} // namespace featherlb

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/dataplane_programs.h"
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <mutex>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "kernel/dataplane.h"
+#include "tc.skel.h"
+#include "xdp.skel.h"
+
+namespace featherlb {
+
+namespace {
+
+// libbpf's printer has no user pointer, so what it said last is kept here. Loads are rare and one at a time.
+constexpr std::size_t remembered_bytes = 4096;
+std::mutex remembered_lock;
+std::string remembered;
+
+int print_libbpf(libbpf_print_level, const char* format, va_list arguments)
+{
+    va_list again;
+    va_copy(again, arguments);
+    const int length = std::vsnprintf(nullptr, 0, format, again);
+    va_end(again);
+    if (length <= 0)
+        return 0;
+    std::string text(static_cast<std::size_t>(length) + 1, '\0');
+    std::vsnprintf(text.data(), text.size(), format, arguments);
+    text.pop_back();
+    {
+        const std::lock_guard guard(remembered_lock);
+        remembered += text;
+        if (remembered.size() > remembered_bytes)
+            remembered.erase(0, remembered.size() - remembered_bytes);
+    }
+    while (!text.empty() && text.back() == '\n')
+        text.pop_back();
+    spdlog::debug("{}", text);
+    return 0;
+}
+
+void forget_messages()
+{
+    const std::lock_guard guard(remembered_lock);
+    remembered.clear();
+}
+
+// The last lines, of which the verifier's complaint is one of the last.
+std::string last_messages(int lines)
+{
+    const std::lock_guard guard(remembered_lock);
+    std::string text = remembered;
+    while (!text.empty() && text.back() == '\n')
+        text.pop_back();
+    std::size_t position = text.size();
+    for (int i = 0; i < lines && position != std::string::npos && position > 0; i++)
+        position = text.rfind('\n', position - 1);
+    return position == std::string::npos ? text : text.substr(position == 0 ? 0 : position + 1);
+}
+
+bool is_constant_section(const bpf_map* map)
+{
+    return bpf_map__is_internal(map);
+}
+
+Result<void> reuse_maps(bpf_object* object, const std::function<int(const std::string&)>& fd_of)
+{
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, object)
+    {
+        if (is_constant_section(map))
+            continue;
+        const std::string name = bpf_map__name(map);
+        // A map declared for pinning by name would leave a stray pin, also when it is reused.
+        bpf_map__set_pin_path(map, nullptr);
+        if (const int error = bpf_map__reuse_fd(map, fd_of(name)); error < 0)
+            return fail(bpf_error("giving the map " + name + " to the programs", -error));
+    }
+    return {};
+}
+
+Error load_error(const std::string& program, int error)
+{
+    Error result = bpf_error("loading the program " + program, error);
+    const std::string said = last_messages(12);
+    if (!said.empty())
+        result.message += "; the kernel's last words:\n" + said;
+    if (error == EINVAL || error == EACCES)
+        result.remedy = "featherlb needs Linux 6.1 or newer; if it is, please report this with the text above";
+    return result;
+}
+
+template <typename Skeleton>
+struct Destroy {
+    void operator()(Skeleton* skeleton) const { Skeleton::destroy(skeleton); }
+};
+
+} // namespace
+
+struct Programs::Skeletons {
+    std::unique_ptr<xdp_bpf, Destroy<xdp_bpf>> xdp;
+    std::unique_ptr<tc_bpf, Destroy<tc_bpf>> tc;
+};
+
+Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons)) {}
+Programs::~Programs() = default;
+Programs::Programs(Programs&&) noexcept = default;
+Programs& Programs::operator=(Programs&&) noexcept = default;
+
+Result<std::vector<MapShape>> Programs::declared_maps()
+{
+    const std::unique_ptr<xdp_bpf, Destroy<xdp_bpf>> xdp(xdp_bpf::open());
+    if (!xdp)
+        return fail(bpf_error("reading the packet programs", errno));
+    std::vector<MapShape> result;
+    const bpf_map* map = nullptr;
+    while ((map = bpf_object__next_map(xdp->obj, map)) != nullptr) {
+        if (is_constant_section(map))
+            continue;
+        result.push_back({.name = bpf_map__name(map),
+            .type = bpf_map__type(map),
+            .key_size = bpf_map__key_size(map),
+            .value_size = bpf_map__value_size(map),
+            .max_entries = bpf_map__max_entries(map),
+            .flags = bpf_map__map_flags(map)});
+    }
+    return result;
+}
+
+namespace {
+
+template <typename Skeleton>
+Result<std::unique_ptr<Skeleton, Destroy<Skeleton>>> load_one(const std::string& name,
+    const std::function<int(const std::string&)>& fd_of, const flb_load& constants)
+{
+    std::unique_ptr<Skeleton, Destroy<Skeleton>> skeleton(Skeleton::open());
+    if (!skeleton)
+        return fail(bpf_error("reading the program " + name, errno));
+    if (auto reused = reuse_maps(skeleton->obj, fd_of); !reused)
+        return fail(reused.error());
+    // The skeleton's own type of flb_load is generated from the same header.
+    static_assert(sizeof(skeleton->rodata->flb_load) == sizeof(flb_load));
+    __builtin_memcpy(const_cast<void*>(static_cast<const volatile void*>(&skeleton->rodata->flb_load)), &constants,
+        sizeof(constants));
+    forget_messages();
+    if (const int error = Skeleton::load(skeleton.get()); error < 0)
+        return fail(load_error(name, -error));
+    return skeleton;
+}
+
+ProgramInfo info_of(int fd)
+{
+    ProgramInfo result;
+    bpf_prog_info info{};
+    std::uint32_t length = sizeof(info);
+    if (bpf_obj_get_info_by_fd(fd, &info, &length) < 0)
+        return result;
+    result.name = info.name;
+    result.id = info.id;
+    for (const unsigned char byte : info.tag)
+        result.tag += fmt::format("{:02x}", byte);
+    result.instructions = info.verified_insns;
+    return result;
+}
+
+} // namespace
+
+Result<Programs> Programs::load(const std::function<int(const std::string&)>& fd_of, const flb_load& constants)
+{
+    auto skeletons = std::make_unique<Skeletons>();
+    auto xdp = load_one<xdp_bpf>("flb_xdp", fd_of, constants);
+    if (!xdp)
+        return fail(xdp.error());
+    skeletons->xdp = std::move(*xdp);
+    auto tc = load_one<tc_bpf>("flb_tc", fd_of, constants);
+    if (!tc)
+        return fail(tc.error());
+    skeletons->tc = std::move(*tc);
+    return Programs(std::move(skeletons));
+}
+
+int Programs::xdp_fd() const
+{
+    return bpf_program__fd(skeletons_->xdp->progs.flb_xdp);
+}
+
+int Programs::tc_fd() const
+{
+    return bpf_program__fd(skeletons_->tc->progs.flb_tc);
+}
+
+std::vector<ProgramInfo> Programs::info() const
+{
+    return {info_of(xdp_fd()), info_of(tc_fd())};
+}
+
+void route_libbpf_messages()
+{
+    libbpf_set_print(print_libbpf);
+}
+
+} // namespace featherlb

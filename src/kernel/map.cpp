@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/map.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+
+#include <bpf/bpf.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+namespace featherlb {
+
+namespace {
+
+std::string remedy_for(int error_number)
+{
+    switch (error_number) {
+    case EPERM:
+    case EACCES:
+        return "run as root, or with the capabilities CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON (below Docker 20.10.8: "
+               "CAP_NET_ADMIN and CAP_SYS_ADMIN)";
+    case ENOMEM:
+        return "lower flows.max, or give the machine or the control group more memory";
+    case E2BIG:
+        return "lower flows.max";
+    case ENOSPC:
+        return "remove what is not needed, or `featherlb detach` and start again with larger sizes";
+    case ENOSYS:
+        return "featherlb needs Linux 6.1 or newer with CONFIG_BPF_SYSCALL";
+    default:
+        return {};
+    }
+}
+
+std::size_t mapped_bytes(const MapShape& shape)
+{
+    const std::size_t value = (shape.value_size + 7u) / 8u * 8u;
+    return value * shape.max_entries;
+}
+
+} // namespace
+
+Error bpf_error(const std::string& doing, int error_number)
+{
+    return {fmt::format("{}: {}", doing, std::strerror(error_number)), remedy_for(error_number)};
+}
+
+Mapping::~Mapping()
+{
+    if (memory_)
+        ::munmap(memory_, bytes_);
+}
+
+Result<Map> Map::create(const MapShape& shape)
+{
+    Map map;
+    map.shape_ = shape;
+    LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = shape.flags);
+    const int fd = bpf_map_create(static_cast<bpf_map_type>(shape.type), shape.name.substr(0, 15).c_str(),
+        shape.key_size, shape.value_size, shape.max_entries, &options);
+    if (fd < 0)
+        return fail(bpf_error(fmt::format("making the map {} ({} entries of {} bytes)", shape.name, shape.max_entries,
+                                  shape.value_size),
+            -fd));
+    map.fd_ = Fd(fd);
+    if (auto mapped = map.map_memory(); !mapped)
+        return fail(mapped.error());
+    return map;
+}
+
+Result<Map> Map::open_pinned(const std::string& path)
+{
+    Map map;
+    const int fd = bpf_obj_get(path.c_str());
+    if (fd < 0)
+        return fail(bpf_error("opening " + path, -fd));
+    map.fd_ = Fd(fd);
+    bpf_map_info info{};
+    std::uint32_t length = sizeof(info);
+    if (const int error = bpf_obj_get_info_by_fd(fd, &info, &length); error < 0)
+        return fail(bpf_error("asking what is pinned at " + path, -error));
+    map.shape_ = {.name = path.substr(path.rfind('/') + 1),
+        .type = info.type,
+        .key_size = info.key_size,
+        .value_size = info.value_size,
+        .max_entries = info.max_entries,
+        .flags = info.map_flags};
+    if (auto mapped = map.map_memory(); !mapped)
+        return fail(mapped.error());
+    return map;
+}
+
+Result<void> Map::map_memory()
+{
+    if (!(shape_.flags & BPF_F_MMAPABLE))
+        return {};
+    const std::size_t bytes = mapped_bytes(shape_);
+    void* memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), 0);
+    if (memory == MAP_FAILED)
+        return fail(bpf_error("mapping " + shape_.name, errno));
+    mapping_ = Mapping(memory, bytes);
+    return {};
+}
+
+Result<void> Map::pin(const std::string& path) const
+{
+    if (const int error = bpf_obj_pin(fd_.get(), path.c_str()); error < 0)
+        return fail(bpf_error("pinning " + path, -error));
+    return {};
+}
+
+void Map::check_size(std::size_t value_size) const
+{
+    if (value_size != shape_.value_size)
+        throw std::logic_error(fmt::format("map {} has values of {} bytes, not {}", shape_.name, shape_.value_size,
+            value_size));
+}
+
+Result<void> Map::put(const void* key, const void* value) const
+{
+    if (const int error = bpf_map_update_elem(fd_.get(), key, value, BPF_ANY); error < 0)
+        return fail(bpf_error("writing to the map " + shape_.name, -error));
+    return {};
+}
+
+Result<void> Map::remove(const void* key) const
+{
+    const int error = bpf_map_delete_elem(fd_.get(), key);
+    if (error < 0 && error != -ENOENT)
+        return fail(bpf_error("removing from the map " + shape_.name, -error));
+    return {};
+}
+
+Result<void> Map::read_all(std::vector<std::byte>& keys, std::vector<std::byte>& values, std::size_t& count) const
+{
+    // A batch must have room for the fullest bucket; the kernel says ENOSPC otherwise, and the batch grows.
+    std::uint32_t batch = 4096;
+    std::uint32_t cursor = 0;
+    bool first = true;
+    for (;;) {
+        keys.resize((count + batch) * shape_.key_size);
+        values.resize((count + batch) * shape_.value_size);
+        std::uint32_t got = batch;
+        const int error = bpf_map_lookup_batch(fd_.get(), first ? nullptr : &cursor, &cursor,
+            keys.data() + count * shape_.key_size, values.data() + count * shape_.value_size, &got, nullptr);
+        if (error == -ENOSPC && batch <= shape_.max_entries) {
+            batch *= 2;
+            continue;
+        }
+        if (error < 0 && error != -ENOENT)
+            return fail(bpf_error("reading the map " + shape_.name, -error));
+        count += got;
+        first = false;
+        if (error == -ENOENT) // the end; `got` still counts
+            return {};
+    }
+}
+
+} // namespace featherlb
