@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,7 +18,8 @@
 
 namespace featherlb {
 
-// A place in the configuration file; lines and columns count from 1. line 0: the file as a whole.
+// A place in the configuration file; lines and columns (characters, not bytes) count from 1. The file as a whole:
+// 1:1, and line 0 is shown as that.
 struct Place {
     std::size_t line = 0;
     std::size_t column = 0;
@@ -102,10 +104,12 @@ struct Problem {
     std::string remedy;
 };
 
-// All problems of a file, in the order of their places. format(): one "file:line:column: what; remedy" a line.
+// The problems of a file in the order of their places, the first 20. format(): one "file:line:column: what; remedy" a
+// line, and how many more there are.
 struct ConfigErrors {
     std::string file;
     std::vector<Problem> problems;
+    std::size_t more = 0; // found, but not shown
     [[nodiscard]] std::string format() const;
 };
 
