@@ -27,7 +27,6 @@ struct slow {
     struct way way;
     struct flow_request request;
     struct direction_words out; /* what leaves to the backend */
-    struct flb_listener_key listener;
 };
 _Static_assert(sizeof(struct slow) <= FLB_SLOW_BYTES, "struct slow");
 
@@ -306,10 +305,11 @@ FLB_INLINE int decide_flow(const int v6, struct slow* s, const struct flb_servic
     return FLB_DROP_table_contended;
 }
 
-FLB_INLINE void decide_listener_key(const int v6, struct slow* s, int of_source)
+FLB_INLINE void decide_listener_key(const int v6, const struct packet* p, int of_source,
+    struct flb_listener_key* listener)
 {
-    const struct flow_key* key = &s->packet.key;
-    __u32* words = (__u32*)&s->listener.address;
+    const struct flow_key* key = &p->key;
+    __u32* words = (__u32*)&listener->address;
     __u32 ports = decide_ports(v6, key);
 
     if (v6) {
@@ -326,18 +326,19 @@ FLB_INLINE void decide_listener_key(const int v6, struct slow* s, int of_source)
         words[2] = 0;
         words[3] = 0;
     }
-    s->listener.port = (__be16)(of_source ? ports : ports >> 16);
-    s->listener.protocol = s->packet.protocol;
-    s->listener.family = v6 ? FLB_IPV6 : FLB_IPV4;
+    listener->port = (__be16)(of_source ? ports : ports >> 16);
+    listener->protocol = p->protocol;
+    listener->family = v6 ? FLB_IPV6 : FLB_IPV4;
 }
 
 /* A packet of a `dnat` backend whose flow is not known leaves as the service, on a route that is yet to be found. */
 FLB_INLINE int decide_orphan_reply(const int v6, struct slow* s)
 {
+    struct flb_listener_key key; /* on the stack: Linux 6.1 takes no key from other memory */
     struct flb_source* source;
 
-    decide_listener_key(v6, s, 1);
-    source = bpf_map_lookup_elem(&sources, &s->listener);
+    decide_listener_key(v6, &s->packet, 1, &key);
+    source = bpf_map_lookup_elem(&sources, &key);
     if (!source)
         return STEP_PASS;
     if (s->packet.fragment)
@@ -371,6 +372,7 @@ FLB_INLINE int decide_tcp(const struct packet* p, const struct flb_service* serv
 /* STEP_NEXT: s->recipe and s->way say what to do with s->packet. */
 FLB_INLINE int decide(const int v6, struct slow* s)
 {
+    struct flb_listener_key key;
     struct flb_listener* listener;
     struct flb_service* service;
     __u32 service_index, backend, state = FLB_FLOW_UDP_NEW;
@@ -378,8 +380,8 @@ FLB_INLINE int decide(const int v6, struct slow* s)
 
     s->way.direction = FROM_CLIENT;
     s->way.orphan = 0;
-    decide_listener_key(v6, s, 0);
-    listener = bpf_map_lookup_elem(&listeners, &s->listener);
+    decide_listener_key(v6, &s->packet, 0, &key);
+    listener = bpf_map_lookup_elem(&listeners, &key);
     if (!listener)
         return decide_orphan_reply(v6, s);
     service_index = listener->service;

@@ -73,7 +73,7 @@ FLB_ARRAY(names, struct flb_name, FLB_SIZED_BY_DAEMON); /* as `services` */
 struct {
     __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
     __uint(max_entries, 1);
-    __type(key, __u32);
+    __uint(key_size, sizeof(__u32));
     __uint(value_size, FLB_SLOW_BYTES);
 } slow_memory SEC(".maps");
 
