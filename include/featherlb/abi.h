@@ -155,6 +155,7 @@ struct flb_backend {
 #define FLB_BACKEND_VALID 1u
 #define FLB_BACKEND_UP 2u       /* takes new connections */
 #define FLB_BACKEND_DRAINING 4u /* takes no new connections, keeps the ones it has */
+#define FLB_BACKEND_IPV6 8u     /* its address is IPv6: for a daemon that adopts the record */
 
 /* Map `snat_addresses`. */
 struct flb_snat_address {
