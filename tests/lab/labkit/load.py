@@ -100,9 +100,9 @@ def _milliseconds(text: str, share: str) -> float:
     return float(found.group(1)) * _UNITS[found.group(2)] if found else 0.0
 
 
-def wrk_command(url: str, seconds: float, connections: int, threads: int = 1, new_connections: bool = False) -> list[str]:
+def wrk_command(url: str, seconds: int, connections: int, threads: int = 1, new_connections: bool = False) -> list[str]:
     header = ["-H", "Connection: close"] if new_connections else []
-    return ["wrk", "--latency", "-t", str(threads), "-c", str(connections), "-d", f"{seconds:g}s", "--timeout", "5s",
+    return ["wrk", "--latency", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "--timeout", "5s",
             *header, url]
 
 
