@@ -52,11 +52,15 @@ bool same_but_slots(const ServiceRow& a, const ServiceRow& b)
 }
 
 // Whether a slot that leads to `have` would lose connections if the row became `want` before the slots change.
+// Taking connections counts most: one that takes them again comes first, even where its next hop is lost.
 bool less_usable(const BackendRow& have, const BackendRow& want)
 {
+    const bool took = have.up && !have.draining;
+    const bool takes = want.up && !want.draining;
+    if (took != takes)
+        return took;
     const flb_hop unresolved{};
-    return (have.up && !want.up) || (!have.draining && want.draining) ||
-           (!same_hop(have.hop, unresolved) && same_hop(want.hop, unresolved)) ||
+    return (!same_hop(have.hop, unresolved) && same_hop(want.hop, unresolved)) ||
            (!have.snat_addresses.empty() && want.snat_addresses.empty());
 }
 
