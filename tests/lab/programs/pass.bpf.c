@@ -1,13 +1,13 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: Apache-2.0
 // Somebody else's XDP program: it passes everything. Occupies an interface in test_environment.py.
 #include <linux/bpf.h>
 
 #include <bpf/bpf_helpers.h>
 
 SEC("xdp")
-int someone_elses(struct xdp_md *ctx)
+int someone_elses(struct xdp_md* ctx)
 {
     return XDP_PASS;
 }
 
-char license[] SEC("license") = "GPL";
+char license[] SEC("license") = "Apache-2.0";

@@ -50,7 +50,8 @@ public:
 
 private:
     // Starts `action` on every step-th connection, at_once at a time, waits for all, and reports.
-    template <typename Action> void for_each(std::uint32_t step, Action action)
+    template <typename Action>
+    void for_each(std::uint32_t step, Action action)
     {
         const std::uint64_t begin = now_us();
         std::uint32_t next = 0;
@@ -118,7 +119,7 @@ private:
             --busy_;
         }
         std::fprintf(stderr, "lab_load: connection %u from %s: %s\n", k, sources_.of(k).host().c_str(),
-                     error == 0 ? "closed by the other end" : std::strerror(error));
+            error == 0 ? "closed by the other end" : std::strerror(error));
         connection.state = State::failed;
         connection.fd.close();
     }
@@ -153,8 +154,8 @@ private:
         last_look_us_ = now_us();
         for (std::uint32_t k = 0; k < connections_.size(); ++k) {
             auto& connection = connections_[k];
-            if ((connection.state == State::connecting || connection.state == State::waiting)
-                && last_look_us_ - connection.since_us > timeout_us) {
+            if ((connection.state == State::connecting || connection.state == State::waiting) &&
+                last_look_us_ - connection.since_us > timeout_us) {
                 lose(k, ETIMEDOUT);
             }
         }
@@ -166,7 +167,8 @@ private:
         for (const auto& connection : connections_) {
             open += connection.state == State::idle;
         }
-        fmt::print("{{\"open\": {}, \"failed\": {}, \"seconds\": {:.3f}}}\n", open, connections_.size() - open, seconds);
+        fmt::print(
+            "{{\"open\": {}, \"failed\": {}, \"seconds\": {:.3f}}}\n", open, connections_.size() - open, seconds);
         std::fflush(stdout);
     }
 

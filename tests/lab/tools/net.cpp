@@ -102,7 +102,9 @@ void raise_descriptor_limit()
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-Epoll::Epoll() : fd_(epoll_create1(EPOLL_CLOEXEC)), ready_(1024) {}
+Epoll::Epoll() : fd_(epoll_create1(EPOLL_CLOEXEC)), ready_(1024)
+{
+}
 
 void Epoll::add(int fd, std::uint32_t events, std::uint64_t tag)
 {

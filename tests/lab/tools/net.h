@@ -61,7 +61,8 @@ public:
     void add(int fd, std::uint32_t events, std::uint64_t tag);
     void change(int fd, std::uint32_t events, std::uint64_t tag);
     // Calls handle(tag, events) for what is ready within `timeout_ms`.
-    template <typename Handler> void wait(int timeout_ms, Handler&& handle)
+    template <typename Handler>
+    void wait(int timeout_ms, Handler&& handle)
     {
         const int count = epoll_wait(fd_.get(), ready_.data(), static_cast<int>(ready_.size()), timeout_ms);
         for (int i = 0; i < count; ++i) {

@@ -87,12 +87,22 @@ private:
     bool handle(Socket& socket, std::uint32_t events)
     {
         switch (socket.role) {
-        case Role::echo_listener: accept_all(socket, Role::echo); return true;
-        case Role::reply_listener: accept_all(socket, Role::reply); return true;
-        case Role::udp: echo_datagrams(socket); return true;
-        case Role::echo: return echo(socket, events);
-        case Role::reply: return reply(socket);
-        case Role::commands: command(); return true;
+        case Role::echo_listener:
+            accept_all(socket, Role::echo);
+            return true;
+        case Role::reply_listener:
+            accept_all(socket, Role::reply);
+            return true;
+        case Role::udp:
+            echo_datagrams(socket);
+            return true;
+        case Role::echo:
+            return echo(socket, events);
+        case Role::reply:
+            return reply(socket);
+        case Role::commands:
+            command();
+            return true;
         }
         return true;
     }
@@ -145,8 +155,8 @@ private:
             return false;
         }
         socket.unsent.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
-        epoll_.change(socket.fd.get(), socket.unsent.empty() ? EPOLLIN : EPOLLOUT,
-                      static_cast<std::uint64_t>(socket.fd.get()));
+        epoll_.change(
+            socket.fd.get(), socket.unsent.empty() ? EPOLLIN : EPOLLOUT, static_cast<std::uint64_t>(socket.fd.get()));
         return true;
     }
 

@@ -29,7 +29,8 @@ class ShortLived {
 public:
     explicit ShortLived(const Arguments& arguments)
         : sources_(arguments.sources()), to_(arguments.to()), count_(arguments.number("--count")),
-          timeout_us_(arguments.number("--timeout-ms", "5000") * 1000ULL), slots_(arguments.number("--concurrency", "64"))
+          timeout_us_(arguments.number("--timeout-ms", "5000") * 1000ULL),
+          slots_(arguments.number("--concurrency", "64"))
     {
         const std::string list = arguments.text("--list", "");
         if (!list.empty()) {
@@ -146,9 +147,9 @@ private:
     {
         std::sort(connect_us_.begin(), connect_us_.end());
         const auto at = [this](double share) {
-            return connect_us_.empty() ? 0U
-                                       : connect_us_[static_cast<std::size_t>(
-                                             share * static_cast<double>(connect_us_.size() - 1))];
+            return connect_us_.empty()
+                       ? 0U
+                       : connect_us_[static_cast<std::size_t>(share * static_cast<double>(connect_us_.size() - 1))];
         };
         // Above 0.9 s a SYN was sent again, so one was lost or not answered.
         const auto retried = connect_us_.end() - std::lower_bound(connect_us_.begin(), connect_us_.end(), 900000U);
@@ -159,8 +160,8 @@ private:
         fmt::print("{{\"count\": {}, \"ok\": {}, \"refused\": {}, \"timeouts\": {}, \"resets\": {}, \"no_source\": {}, "
                    "\"errors\": {}, \"retried\": {}, \"seconds\": {:.3f}, \"connect_us\": {{\"p50\": {}, \"p99\": {}, "
                    "\"max\": {}}}, \"backends\": {{{}}}}}\n",
-                   count_, ok_, refused_, timeouts_, resets_, no_source_, errors_, retried, seconds, at(0.5), at(0.99),
-                   at(1.0), fmt::join(shares, ", "));
+            count_, ok_, refused_, timeouts_, resets_, no_source_, errors_, retried, seconds, at(0.5), at(0.99),
+            at(1.0), fmt::join(shares, ", "));
     }
 
     void write_list()
@@ -186,7 +187,8 @@ private:
     std::vector<Connection> slots_;
     std::deque<std::uint32_t> free_;
     Epoll epoll_;
-    std::uint32_t started_ = 0, done_ = 0, ok_ = 0, refused_ = 0, timeouts_ = 0, resets_ = 0, no_source_ = 0, errors_ = 0;
+    std::uint32_t started_ = 0, done_ = 0, ok_ = 0, refused_ = 0, timeouts_ = 0, resets_ = 0, no_source_ = 0,
+                  errors_ = 0;
     std::vector<std::uint32_t> connect_us_;
     std::map<std::string, std::uint32_t> backends_;
     std::string list_;
