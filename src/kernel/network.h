@@ -103,8 +103,8 @@ public:
     // Only the ways to these are still wanted: neighbours that we keep resolved for no other are let go.
     virtual void retain(const std::set<IpAddress>& destinations) = 0;
     // Every few seconds, from a timer: puts back what is missing, and probes where the kernel cannot keep
-    // neighbours by itself. Nothing in it waits.
-    virtual void maintain() = 0;
+    // neighbours by itself. True: a path MTU was learned or forgotten, which no event tells; ask again.
+    virtual bool maintain() = 0;
     // Lets go of all neighbours. For `detach`; a daemon that leaves the data plane behind does not call it.
     virtual void release() = 0;
 
