@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plane: what the daemon needs of the data plane, as a seam that unit tests fake. kernel/dataplane.h describes each
+// call; the real one forwards to a DataPlane.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "kernel/dataplane.h"
+
+namespace featherlb {
+
+// A kernel map as `status` shows it.
+struct MapFacts {
+    std::string name;
+    std::uint64_t entries = 0;
+    std::uint64_t bytes = 0; // as the kernel accounts for it
+};
+
+class Plane {
+public:
+    virtual ~Plane() = default;
+
+    [[nodiscard]] virtual bool adopted() const = 0;
+    [[nodiscard]] virtual std::vector<std::string> warnings() const = 0;
+    [[nodiscard]] virtual DataPlaneSizes sizes() const = 0;
+    [[nodiscard]] virtual Limits limits() const = 0;
+    [[nodiscard]] virtual std::vector<ProgramInfo> programs() const = 0;
+    [[nodiscard]] virtual std::vector<MapFacts> maps() const = 0;
+
+    [[nodiscard]] virtual Result<Tables> read() const = 0;
+    [[nodiscard]] virtual Result<void> apply(const Tables& want, const std::vector<Change>& changes) = 0;
+
+    [[nodiscard]] virtual Result<void> set_interface(const InterfaceRecord& interface) = 0;
+    [[nodiscard]] virtual Result<void> remove_interface(std::uint32_t ifindex) = 0;
+    [[nodiscard]] virtual std::vector<std::uint32_t> interfaces() const = 0;
+    [[nodiscard]] virtual Result<AttachOutcome> attach(const AttachRequest& request) = 0;
+    [[nodiscard]] virtual Result<std::vector<std::string>> detach_others(const std::set<std::uint32_t>& keep) = 0;
+    [[nodiscard]] virtual std::vector<Attachment> attachments() const = 0;
+
+    [[nodiscard]] virtual Result<bool> sweep(std::uint32_t sets) = 0;
+    [[nodiscard]] virtual const FlowCounts& flow_counts() const = 0;
+    [[nodiscard]] virtual SweepTotals sweep_totals() const = 0;
+    [[nodiscard]] virtual BackendCounts backend_counts(BackendId backend) const = 0;
+    [[nodiscard]] virtual DropCounts drop_counts() const = 0;
+};
+
+[[nodiscard]] Result<std::unique_ptr<Plane>> open_plane(const DataPlaneOptions& options);
+
+} // namespace featherlb
