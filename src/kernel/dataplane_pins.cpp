@@ -15,6 +15,7 @@
 #include <linux/capability.h>
 #include <linux/magic.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -110,6 +111,11 @@ Result<void> make_directories(const PinPaths& paths)
     return make_directory(paths.links());
 }
 
+bool remove_directory(const std::string& path)
+{
+    return ::rmdir(path.c_str()) == 0;
+}
+
 std::vector<std::string> names_in(const std::string& directory)
 {
     std::vector<std::string> result;
@@ -154,6 +160,16 @@ Result<Fd> lock_pins(const std::string& root, const std::string& runtime_directo
         ::pwrite(file.get(), self.data(), self.size(), 0) != static_cast<ssize_t>(self.size()))
         return fail(system_error("writing " + path, errno));
     return file;
+}
+
+Result<std::uint64_t> current_namespace()
+{
+    const Fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    std::uint64_t cookie = 0;
+    socklen_t length = sizeof(cookie);
+    if (!socket.valid() || ::getsockopt(socket.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &length) != 0)
+        return fail(system_error("asking for the network namespace", errno));
+    return cookie;
 }
 
 std::uint32_t boot_id()

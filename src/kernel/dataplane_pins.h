@@ -7,6 +7,7 @@
 // the clsact qdisc of this interface).
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -29,12 +30,17 @@ struct PinPaths {
 [[nodiscard]] Result<void> make_directories(const PinPaths& paths);
 [[nodiscard]] Result<void> make_directory(const std::string& path);
 
+bool remove_directory(const std::string& path); // false where it is not there, or not empty
+
 // Names in a directory, sorted; empty where it does not exist.
 [[nodiscard]] std::vector<std::string> names_in(const std::string& directory);
 [[nodiscard]] bool exists(const std::string& path);
 
 // Held as long as the descriptor is open.
 [[nodiscard]] Result<Fd> lock_pins(const std::string& root, const std::string& runtime_directory);
+
+// The kernel's number of this process's network namespace; not reused within a boot.
+[[nodiscard]] Result<std::uint64_t> current_namespace();
 
 // Lowest 32 bits of the kernel's boot id.
 [[nodiscard]] std::uint32_t boot_id();

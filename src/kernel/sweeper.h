@@ -56,8 +56,7 @@ private:
 
     void begin_pass();
     void finish_pass();
-    void look_at(std::uint64_t* control, flb_flow& flow, std::uint64_t first, std::uint64_t owner_control,
-        std::uint32_t now, std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts);
+    void count(std::uint32_t state, std::uint32_t backend);
     template <typename Set>
     void sweep_set(std::span<Set> sets, std::size_t index, std::uint32_t now,
         std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts);

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/dataplane.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+#include <sys/random.h>
+
+#include "kernel/clock.h"
+#include "kernel/dataplane_hooks.h"
+#include "kernel/dataplane_maps.h"
+#include "kernel/dataplane_pins.h"
+#include "kernel/dataplane_programs.h"
+#include "kernel/dataplane_tables.h"
+
+namespace featherlb {
+
+// The order of the members is the order of making; links go before programs, programs before maps, the lock last.
+struct DataPlane::State {
+    PinPaths paths; // root empty: ephemeral
+    Fd lock;
+    std::vector<std::string> warnings;
+    Clock clock;
+    MapSet maps;
+    Programs programs;
+    TableStore tables;
+    Attachments attachments;
+    Sweeper sweeper;
+
+    [[nodiscard]] flb_iface& interface(std::uint32_t ifindex) const
+    {
+        return maps.values<flb_iface>("ifaces")[ifindex % FLB_IFACE_SLOTS];
+    }
+    void set_flags(std::uint32_t ifindex, std::uint32_t flags) const
+    {
+        auto& record = interface(ifindex);
+        if (record.ifindex == ifindex)
+            publish(record.flags, flags);
+    }
+};
+
+namespace {
+
+Result<void> fill_fresh_settings(flb_settings& settings, std::uint32_t hz)
+{
+    settings.abi = FLB_ABI;
+    settings.hz = hz;
+    settings.tick_shift = tick_shift_for(hz);
+    settings.boot_id = boot_id();
+    settings.snat_stride = stride_for({});
+    if (::getrandom(settings.flow_seed, sizeof(settings.flow_seed), 0) != sizeof(settings.flow_seed))
+        return fail(bpf_error("getting random numbers", errno));
+    return {};
+}
+
+flb_load constants_for(const MapSet& maps)
+{
+    const auto& settings = maps.settings();
+    flb_load constants{};
+    std::ranges::copy(settings.flow_seed, constants.flow_seed);
+    constants.flow4_sets = maps.at("flows4").shape().max_entries;
+    constants.flow6_sets = maps.at("flows6").shape().max_entries;
+    constants.max_backends = maps.at("backends").shape().max_entries;
+    constants.processors = maps.processors;
+    constants.tick_shift = settings.tick_shift;
+#ifdef __aarch64__
+    constants.weak_memory = 1;
+#endif
+    return constants;
+}
+
+// Pins serve one network namespace: interface numbers of another one mean other interfaces.
+Result<void> check_namespace(const PinPaths& paths)
+{
+    const auto current = current_namespace();
+    if (!current)
+        return fail(current.error());
+    const std::string mark = fmt::format("namespace-{}", *current);
+    for (const auto& name : names_in(paths.root)) {
+        if (!name.starts_with("namespace-") || name == mark)
+            continue;
+        for (const auto& link : names_in(paths.links())) {
+            const auto info = hooks::link_info(hooks::open_pinned_link(paths.links() + "/" + link));
+            if (info && info->ifindex != 0)
+                return fail(fmt::format("what is pinned in {} serves another network namespace", paths.root),
+                    "use another pins directory here, or run `featherlb detach` there");
+        }
+        remove_directory(paths.root + "/" + name);
+    }
+    return make_directory(paths.root + "/" + mark);
+}
+
+Result<Fd> prepare_pins(const DataPlaneOptions& options, const PinPaths& paths)
+{
+    if (auto checked = check_bpf_filesystem(paths.root); !checked)
+        return fail(checked.error());
+    auto lock = lock_pins(paths.root, options.runtime_directory);
+    if (!lock)
+        return lock;
+    if (auto made = make_directories(paths); !made)
+        return fail(made.error());
+    if (auto checked = check_namespace(paths); !checked)
+        return fail(checked.error());
+    return lock;
+}
+
+} // namespace
+
+Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
+{
+    route_libbpf_messages();
+    std::vector<std::string> warnings;
+    if (auto checked = check_privileges(warnings); !checked)
+        return fail(checked.error());
+    const PinPaths paths{options.pins};
+    Fd lock;
+    if (!paths.root.empty()) {
+        auto prepared = prepare_pins(options, paths);
+        if (!prepared)
+            return fail(prepared.error());
+        lock = std::move(*prepared);
+    }
+    auto clock = Clock::open();
+    if (!clock)
+        return fail(clock.error());
+    const auto declared = Programs::declared_maps();
+    if (!declared)
+        return fail(declared.error());
+    auto maps = open_maps(*declared, options.sizes, paths,
+        [&](flb_settings& settings) { return fill_fresh_settings(settings, clock->hz()); }, warnings);
+    if (!maps)
+        return fail(maps.error());
+    auto programs = Programs::load([&](const std::string& name) {
+        const auto found = maps->maps.find(name);
+        return found == maps->maps.end() ? -1 : found->second.fd();
+    }, constants_for(*maps));
+    if (!programs)
+        return fail(programs.error());
+    auto tables = TableStore::open(*maps);
+    if (!tables)
+        return fail(tables.error());
+    Attachments attachments(paths.root.empty() ? "" : paths.links(), programs->xdp_fd(), programs->tc_fd());
+    Sweeper sweeper(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"), maps->sizes().backends);
+    auto state = std::make_unique<State>(State{.paths = paths,
+        .lock = std::move(lock),
+        .warnings = std::move(warnings),
+        .clock = std::move(*clock),
+        .maps = std::move(*maps),
+        .programs = std::move(*programs),
+        .tables = std::move(*tables),
+        .attachments = std::move(attachments),
+        .sweeper = std::move(sweeper)});
+    state->tables.use(state->maps);
+    return DataPlane(std::move(state));
+}
+
+DataPlane::DataPlane(std::unique_ptr<State> state) : state_(std::move(state)) {}
+DataPlane::~DataPlane() = default;
+DataPlane::DataPlane(DataPlane&&) noexcept = default;
+DataPlane& DataPlane::operator=(DataPlane&&) noexcept = default;
+
+bool DataPlane::adopted() const
+{
+    return state_->maps.adopted;
+}
+
+const std::vector<std::string>& DataPlane::warnings() const
+{
+    return state_->warnings;
+}
+
+DataPlaneSizes DataPlane::sizes() const
+{
+    return state_->maps.sizes();
+}
+
+Limits DataPlane::limits() const
+{
+    // A slot table is replaced by a new one beside it: half of the room may be in use at rest.
+    const DataPlaneSizes sizes = state_->maps.sizes();
+    return {.services = sizes.services, .backends = sizes.backends, .slots = sizes.slots / 2};
+}
+
+std::vector<ProgramInfo> DataPlane::programs() const
+{
+    return state_->programs.info();
+}
+
+Result<Tables> DataPlane::read() const
+{
+    return state_->tables.read();
+}
+
+Result<void> DataPlane::apply(const Tables& want, const std::vector<Change>& changes)
+{
+    return state_->tables.apply(want, changes);
+}
+
+// ---- interfaces -------------------------------------------------------------------------------------------
+
+Result<void> DataPlane::set_interface(const InterfaceRecord& interface)
+{
+    auto& record = state_->interface(interface.ifindex);
+    if (record.ifindex != 0 && record.ifindex != interface.ifindex)
+        return fail(fmt::format("the interface {} (number {}) cannot be used beside number {}: both have number {} "
+                                "modulo {}",
+                        interface.name, interface.ifindex, record.ifindex, interface.ifindex % FLB_IFACE_SLOTS,
+                        FLB_IFACE_SLOTS),
+            "make one of them anew, so that it gets another number (`ip link`), or use only one");
+    flb_iface wanted{};
+    std::ranges::copy(interface.mac, wanted.mac);
+    wanted.mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(interface.mtu, 65535));
+    std::uint64_t head = 0;
+    std::memcpy(&head, &wanted, sizeof(head));
+    publish_word(&record, head);
+    if (record.ifindex == 0)
+        publish(record.flags, 0u);
+    publish(record.ifindex, interface.ifindex);
+    return {};
+}
+
+Result<void> DataPlane::remove_interface(std::uint32_t ifindex)
+{
+    auto done = state_->attachments.detach(ifindex);
+    auto& record = state_->interface(ifindex);
+    if (record.ifindex == ifindex) {
+        publish(record.ifindex, 0u);
+        publish(record.flags, 0u);
+    }
+    return done;
+}
+
+std::vector<std::uint32_t> DataPlane::interfaces() const
+{
+    std::vector<std::uint32_t> result;
+    for (const auto& record : state_->maps.values<flb_iface>("ifaces"))
+        if (record.ifindex != 0)
+            result.push_back(record.ifindex);
+    return result;
+}
+
+Result<AttachOutcome> DataPlane::attach(const AttachRequest& request)
+{
+    // The flag stands before the first packet comes.
+    const bool native_veth = request.mode == Attach::xdp && driver_of(request.name) == "veth";
+    const std::uint32_t before = state_->interface(request.ifindex).flags;
+    state_->set_flags(request.ifindex, FLB_IFACE_ATTACHED | (native_veth ? FLB_IFACE_REDIRECT : 0u));
+    auto outcome = state_->attachments.attach(request);
+    if (!outcome)
+        state_->set_flags(request.ifindex, before);
+    return outcome;
+}
+
+Result<std::vector<std::string>> DataPlane::detach_others(const std::set<std::uint32_t>& keep)
+{
+    for (const std::uint32_t ifindex : interfaces())
+        if (!keep.contains(ifindex))
+            state_->set_flags(ifindex, 0);
+    return state_->attachments.detach_others(keep);
+}
+
+std::vector<Attachment> DataPlane::attachments() const
+{
+    return state_->attachments.list();
+}
+
+// ---- flows and counters -----------------------------------------------------------------------------------
+
+Result<bool> DataPlane::sweep(std::uint32_t sets)
+{
+    const auto jiffies = state_->clock.jiffies();
+    if (!jiffies)
+        return fail(jiffies.error());
+    const auto& settings = state_->maps.settings();
+    return state_->sweeper.step(
+        sets, static_cast<std::uint32_t>(*jiffies >> settings.tick_shift), std::span(settings.timeout));
+}
+
+const FlowCounts& DataPlane::flow_counts() const
+{
+    return state_->sweeper.counts();
+}
+
+const SweepTotals& DataPlane::sweep_totals() const
+{
+    return state_->sweeper.totals();
+}
+
+BackendCounts DataPlane::backend_counts(BackendId backend) const
+{
+    return sum_backend(state_->maps.values<flb_backend_counters>("backend_counters"), sizes().backends, backend);
+}
+
+DropCounts DataPlane::drop_counts() const
+{
+    return sum_drops(state_->maps.values<flb_drop_counters>("drop_counters"));
+}
+
+int DataPlane::map_fd(std::string_view name) const
+{
+    const auto found = state_->maps.maps.find(std::string(name));
+    return found == state_->maps.maps.end() ? -1 : found->second.fd();
+}
+
+int DataPlane::xdp_program_fd() const
+{
+    return state_->programs.xdp_fd();
+}
+
+int DataPlane::tc_program_fd() const
+{
+    return state_->programs.tc_fd();
+}
+
+} // namespace featherlb

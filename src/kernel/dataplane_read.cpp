@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reading: what the maps hold, as Tables, and which slices are in use.
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "kernel/clock.h"
+#include "kernel/dataplane_records.h"
+#include "kernel/dataplane_tables.h"
+
+namespace featherlb {
+
+namespace {
+
+tl::unexpected<Error> damaged(const std::string& what)
+{
+    return fail("the pinned tables are damaged: " + what, "run `featherlb detach` first (it ends the forwarding), then "
+                                                          "start again");
+}
+
+} // namespace
+
+Result<TableStore> TableStore::open(const MapSet& maps)
+{
+    TableStore store(maps);
+    if (auto found = store.find_slices(); !found)
+        return fail(found.error());
+    return store;
+}
+
+// Slices count as in use where a record names them, valid or not: a change may have stopped half-way.
+Result<void> TableStore::find_slices()
+{
+    const auto services = maps_->values<flb_service>("services");
+    for (std::size_t id = 0; id < services.size(); id++) {
+        const Slice slice = slice_of(services[id].slots);
+        if (slice.length > 0 && !slots_.reserve(slice.offset, slice.length))
+            return damaged(fmt::format("the slot table of service {}", id));
+    }
+    const auto backends = maps_->values<flb_backend>("backends");
+    const std::size_t room = maps_->sizes().snat_addresses;
+    std::set<std::pair<std::uint32_t, std::uint32_t>> seen;
+    for (std::size_t id = 0; id < backends.size(); id++) {
+        const auto& record = backends[id];
+        if (record.snat_count == 0)
+            continue;
+        if (std::size_t{record.snat_first} + record.snat_count > room)
+            return damaged(fmt::format("the source addresses of backend {}", id));
+        if (seen.emplace(record.snat_first, record.snat_count).second &&
+            !addresses_.reserve(record.snat_first, record.snat_count))
+            return damaged(fmt::format("the source addresses of backend {}", id));
+        auto& pool = pools_[pool_of(record)];
+        pool.first = record.snat_first;
+        pool.references++;
+    }
+    return {};
+}
+
+std::vector<IpAddress> TableStore::pool_of(const flb_backend& record) const
+{
+    std::vector<IpAddress> result;
+    const auto records = maps_->values<flb_snat_address>("snat_addresses");
+    const Family family = family_of(record.flags);
+    for (const auto& address : records.subspan(record.snat_first, record.snat_count))
+        result.push_back(IpAddress::from_abi(address.address, family));
+    return result;
+}
+
+Result<Tables> TableStore::read() const
+{
+    Tables tables;
+    const auto services = maps_->values<flb_service>("services");
+    const auto names = maps_->values<flb_name>("names");
+    const auto numbers = slot_numbers();
+    for (std::uint32_t id = 0; id < services.size(); id++) {
+        if (!(services[id].flags & FLB_SERVICE_VALID))
+            continue;
+        ServiceRow row = from_record(services[id], names[id]);
+        const Slice slice = slice_of(services[id].slots);
+        const auto table = numbers.subspan(slice.offset, slice.length);
+        row.slots.assign(table.begin(), table.end());
+        tables.services.emplace(id, std::move(row));
+    }
+    const auto backends = maps_->values<flb_backend>("backends");
+    for (std::uint32_t id = 1; id < backends.size(); id++) {
+        if (!(backends[id].flags & FLB_BACKEND_VALID))
+            continue;
+        BackendRow row = from_record(backends[id]);
+        row.snat_addresses = pool_of(backends[id]);
+        tables.backends.emplace(id, std::move(row));
+    }
+    auto listeners = maps_->at("listeners").entries<flb_listener_key, flb_listener>();
+    if (!listeners)
+        return fail(listeners.error());
+    for (const auto& [key, value] : *listeners)
+        tables.listeners.emplace(from_record(key), value.service);
+    auto sources = maps_->at("sources").entries<flb_listener_key, flb_source>();
+    if (!sources)
+        return fail(sources.error());
+    for (const auto& [key, value] : *sources)
+        tables.sources.emplace(from_record(key), from_record(value, static_cast<Family>(key.family)));
+    const auto& settings = maps_->settings();
+    tables.timeouts = timeouts_of(settings);
+    // Fresh settings have no ports: a range that no configuration asks for.
+    tables.snat_ports = {.first = settings.snat_port_first,
+        .last = settings.snat_port_count == 0
+            ? std::uint16_t{0}
+            : static_cast<std::uint16_t>(settings.snat_port_first + settings.snat_port_count - 1)};
+    return tables;
+}
+
+} // namespace featherlb

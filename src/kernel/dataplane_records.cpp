@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/dataplane_records.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include <arpa/inet.h>
+
+namespace featherlb {
+
+flb_listener_key to_record(const ListenerKey& key)
+{
+    flb_listener_key record{};
+    record.address = key.address.to_abi();
+    record.port = htons(key.port);
+    record.protocol = static_cast<std::uint8_t>(key.protocol);
+    record.family = static_cast<std::uint8_t>(key.address.family());
+    return record;
+}
+
+ListenerKey from_record(const flb_listener_key& record)
+{
+    return {.address = IpAddress::from_abi(record.address, static_cast<Family>(record.family)),
+        .port = ntohs(record.port),
+        .protocol = static_cast<Protocol>(record.protocol)};
+}
+
+flb_source to_record(const SourceRow& row)
+{
+    flb_source record{};
+    record.address = row.service.address.to_abi();
+    record.port = htons(row.service.port);
+    record.backend = row.backend;
+    return record;
+}
+
+SourceRow from_record(const flb_source& record, Family family)
+{
+    return {.service = {.address = IpAddress::from_abi(record.address, family), .port = ntohs(record.port)},
+        .backend = record.backend};
+}
+
+flb_service to_record(const ServiceRow& row)
+{
+    flb_service record{};
+    record.flags = FLB_SERVICE_VALID;
+    record.family = static_cast<std::uint8_t>(row.family);
+    record.forward = static_cast<std::uint8_t>(row.forward);
+    record.pick = static_cast<std::uint8_t>(row.pick);
+    record.pick_seed = row.pick_seed;
+    return record;
+}
+
+ServiceRow from_record(const flb_service& record, const flb_name& name)
+{
+    return {.name = std::string(name.text, ::strnlen(name.text, sizeof(name.text))),
+        .family = static_cast<Family>(record.family),
+        .forward = static_cast<Forward>(record.forward),
+        .pick = static_cast<flb_pick>(record.pick),
+        .pick_seed = record.pick_seed,
+        .slots = {}};
+}
+
+flb_backend to_record(const BackendRow& row, std::uint32_t snat_first)
+{
+    flb_backend record{};
+    record.address = row.endpoint.address.to_abi();
+    record.hop = row.hop;
+    record.port = htons(row.endpoint.port);
+    record.mtu = row.mtu;
+    record.flags = FLB_BACKEND_VALID | (row.up ? FLB_BACKEND_UP : 0u) | (row.draining ? FLB_BACKEND_DRAINING : 0u) |
+                   (row.endpoint.address.is_ipv4() ? 0u : FLB_BACKEND_IPV6);
+    record.service = row.service;
+    record.snat_count = static_cast<std::uint32_t>(row.snat_addresses.size());
+    record.snat_first = record.snat_count > 0 ? snat_first : 0;
+    return record;
+}
+
+BackendRow from_record(const flb_backend& record)
+{
+    return {.service = record.service,
+        .endpoint = {.address = IpAddress::from_abi(record.address, family_of(record.flags)),
+            .port = ntohs(record.port)},
+        .up = (record.flags & FLB_BACKEND_UP) != 0,
+        .draining = (record.flags & FLB_BACKEND_DRAINING) != 0,
+        .hop = record.hop,
+        .mtu = record.mtu,
+        .snat_addresses = {}};
+}
+
+void write_name(flb_name& where, const std::string& name)
+{
+    if (name.size() >= sizeof(where.text))
+        throw std::logic_error("the service name is too long: " + name);
+    flb_name padded{};
+    std::ranges::copy(name, padded.text);
+    where = padded;
+}
+
+void put_hop(flb_hop& where, const flb_hop& hop)
+{
+    static_assert(sizeof(where.vlan) == sizeof(std::uint32_t));
+    std::uint32_t tags = 0;
+    std::uint64_t head = 0;
+    std::memcpy(&tags, hop.vlan, sizeof(tags));
+    std::memcpy(&head, &hop, sizeof(head));
+    publish(*reinterpret_cast<std::uint32_t*>(where.vlan), tags);
+    publish_word(&where, head);
+}
+
+} // namespace featherlb

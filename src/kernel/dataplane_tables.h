@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// TableStore: Tables <-> maps. read() turns what the programs see into a value; apply() carries out a difference
+// under traffic. What a program may read at the same moment changes by one aligned store, after everything that it
+// leads to has been written: slot tables and lists of source addresses are written to fresh slices and then
+// switched to; a record becomes valid last and invalid first.
+//
+// The maps are the truth: slices in use are found from the records that name them, so a store made on adopted maps,
+// or after a change that failed half-way, knows as much as the one that wrote them.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "kernel/dataplane_maps.h"
+#include "kernel/slot_allocator.h"
+#include "plan/tables.h"
+
+namespace featherlb {
+
+class TableStore {
+public:
+    // Fails where records name slices that overlap or do not exist. `maps` must outlive the store; where it moves,
+    // say use().
+    [[nodiscard]] static Result<TableStore> open(const MapSet& maps);
+    void use(const MapSet& maps) { maps_ = &maps; }
+
+    [[nodiscard]] Result<Tables> read() const;
+    [[nodiscard]] Result<void> apply(const Tables& want, const std::vector<Change>& changes);
+
+private:
+    // A list of source addresses in `snat_addresses`; backends with the same list share it.
+    struct Pool {
+        std::uint32_t first = 0;
+        std::uint32_t references = 0;
+    };
+    using Pools = std::map<std::vector<IpAddress>, Pool>;
+
+    explicit TableStore(const MapSet& maps);
+    const MapSet* maps_;
+    SlotAllocator slots_;
+    SlotAllocator addresses_;
+    Pools pools_;
+
+    [[nodiscard]] Result<void> find_slices();
+    [[nodiscard]] Result<void> carry_out(const Tables& want, const Change& change);
+    [[nodiscard]] Result<void> put_backend(BackendId id, const BackendRow& row);
+    void remove_backend(BackendId id);
+    [[nodiscard]] Result<void> put_service(ServiceId id, const ServiceRow& row);
+    [[nodiscard]] Result<void> put_slots(ServiceId id, const std::vector<BackendId>& table);
+    void remove_service(ServiceId id);
+    [[nodiscard]] Result<void> put_listener(const Tables& want, const ListenerKey& key);
+    [[nodiscard]] Result<void> put_source(const Tables& want, const ListenerKey& key);
+    void put_settings(const Tables& want);
+
+    [[nodiscard]] std::vector<IpAddress> pool_of(const flb_backend& record) const;
+    [[nodiscard]] Result<std::uint32_t> take_pool(const std::vector<IpAddress>& addresses);
+    void drop_pool(const std::vector<IpAddress>& addresses);
+    [[nodiscard]] std::span<std::uint32_t> slot_numbers() const;
+    void write_ports_and_stride(std::uint16_t first, std::uint16_t count, std::uint32_t stride);
+    void choose_stride(const Tables& want);
+};
+
+} // namespace featherlb

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/sweeper.h"
+
+#include <algorithm>
+#include <atomic>
+#include <utility>
+
+namespace featherlb {
+
+namespace {
+
+constexpr std::int32_t orphan_grace = 2; // ticks
+
+std::uint32_t state_of(std::uint64_t control)
+{
+    return static_cast<std::uint32_t>(control >> FLB_CTL_STATE_SHIFT) & 0xff;
+}
+
+std::uint32_t generation_of(std::uint64_t control)
+{
+    return static_cast<std::uint32_t>(control >> FLB_CTL_GENERATION_SHIFT);
+}
+
+bool is_reply(std::uint32_t state)
+{
+    return state == FLB_FLOW_REPLY || state == FLB_FLOW_REPLY_NEW;
+}
+
+// Ticks since the entry was last seen; another processor may be a tick ahead of us, which is negative.
+std::int32_t idle_of(std::uint64_t control, std::uint32_t now)
+{
+    return static_cast<std::int32_t>(now - static_cast<std::uint32_t>(control));
+}
+
+std::uint64_t load(__u64& word)
+{
+    return std::atomic_ref(word).load(std::memory_order_acquire);
+}
+
+std::uint32_t load(__u32& word)
+{
+    return std::atomic_ref(word).load(std::memory_order_relaxed);
+}
+
+bool free_entry(__u64& control, std::uint64_t seen)
+{
+    const std::uint64_t freed =
+        (seen & ~(FLB_CTL_STATE | 0xffffffffULL)) | std::uint64_t{FLB_FLOW_EMPTY} << FLB_CTL_STATE_SHIFT;
+    __u64 expected = seen;
+    return std::atomic_ref(control).compare_exchange_strong(expected, freed, std::memory_order_acq_rel);
+}
+
+// A reply whose owner is another connection's entry by now, or nobody's. An owner that is BUSY under the right
+// generation is about to be published.
+template <typename Set>
+bool is_orphan(std::span<Set> sets, std::uint32_t pair, std::uint32_t generation)
+{
+    if (pair / FLB_WAYS >= sets.size())
+        return true;
+    const std::uint64_t owner = load(sets[pair / FLB_WAYS].way[pair % FLB_WAYS].f.ctl);
+    const std::uint32_t state = state_of(owner);
+    return state == FLB_FLOW_EMPTY || is_reply(state) || generation_of(owner) != generation;
+}
+
+} // namespace
+
+Sweeper::Sweeper(std::span<flb_set4> sets4, std::span<flb_set6> sets6, std::uint32_t backends)
+    : sets4_(sets4), sets6_(sets6)
+{
+    finished_.by_backend.resize(backends);
+    finished_.references.resize(backends);
+    running_ = finished_;
+}
+
+void Sweeper::begin_pass()
+{
+    running_.pass = finished_.pass;
+    running_.started = std::chrono::steady_clock::now();
+    running_.by_state.fill(0);
+    running_.connections = 0;
+    std::ranges::fill(running_.by_backend, 0);
+    std::ranges::fill(running_.references, 0);
+}
+
+void Sweeper::finish_pass()
+{
+    running_.pass++;
+    std::swap(running_, finished_);
+    position_ = 0;
+}
+
+void Sweeper::count(std::uint32_t state, std::uint32_t backend)
+{
+    running_.by_state[state % FLB_FLOW_STATES]++;
+    if (!is_reply(state))
+        running_.connections++;
+    if (backend >= running_.references.size())
+        return;
+    running_.references[backend]++;
+    if (!is_reply(state))
+        running_.by_backend[backend]++;
+}
+
+template <typename Set>
+void Sweeper::sweep_set(std::span<Set> sets, std::size_t index, std::uint32_t now,
+    std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts)
+{
+    Set& set = sets[index];
+    const bool locked = load(set.way[0].f.ctl) & FLB_CTL_LOCK;
+    for (auto& entry : set.way) {
+        flb_flow& flow = entry.f;
+        const std::uint64_t control = load(flow.ctl);
+        const std::uint32_t state = state_of(control);
+        if (state == FLB_FLOW_EMPTY)
+            continue;
+        const std::uint32_t backend = load(flow.backend);
+        if (state == FLB_FLOW_BUSY || locked || (control & FLB_CTL_LOCK)) {
+            count(state, backend);
+            continue;
+        }
+        const bool reply = is_reply(state);
+        const bool over = reply ? idle_of(control, now) >= orphan_grace && is_orphan(sets, load(flow.pair), load(flow.aux))
+                                : idle_of(control, now) > static_cast<std::int32_t>(timeouts[state % FLB_FLOW_STATES]);
+        if (!over) {
+            count(state, backend);
+        } else if (free_entry(flow.ctl, control)) {
+            (reply ? totals_.orphans : totals_.expired)++;
+        } else {
+            totals_.lost++;
+            count(state, backend);
+        }
+    }
+}
+
+bool Sweeper::step(
+    std::uint32_t sets, std::uint32_t now, std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts)
+{
+    if (position_ == 0)
+        begin_pass();
+    for (std::uint32_t i = 0; i < sets && position_ < this->sets(); i++, position_++) {
+        if (position_ < sets4_.size())
+            sweep_set(sets4_, position_, now, timeouts);
+        else
+            sweep_set(sets6_, position_ - sets4_.size(), now, timeouts);
+    }
+    if (position_ < this->sets())
+        return false;
+    finish_pass();
+    return true;
+}
+
+} // namespace featherlb
