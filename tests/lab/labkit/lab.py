@@ -2,20 +2,20 @@
 """Lab: owner of everything that a test puts on the machine.
 
 Namespaces, processes, a temporary directory and a BPF file system of its own, all removed by close(): at the end
-of the with block, at exit, and on SIGTERM or SIGHUP after install_signal_handlers(). Children also die with us
-if we are killed outright. Only processes that the lab started, or that run in its namespaces, are ended.
+of the with block, at exit, on SIGTERM or SIGHUP after install_signal_handlers(), and by a guardian process if we are
+killed outright. Only processes that the lab started, or that run in its namespaces, are ended.
 """
 import atexit
 import contextlib
 import itertools
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
+from . import guardian
 from .netns import Namespace, run
 
 _numbers = itertools.count()
@@ -51,6 +51,7 @@ class Lab:
         self._processes: list[subprocess.Popen] = []
         self._bpffs: Path | None = None
         self._closed = False
+        self._guardian = guardian.start(self.prefix, self.directory)
         atexit.register(self.close)
 
     def __enter__(self):
@@ -121,13 +122,9 @@ class Lab:
         for process in self._processes:
             with contextlib.suppress(Exception):
                 process.wait(5)
+        guardian.remove(self.prefix, self.directory)
         for ns in self.namespaces.values():
-            for pid in ns.pids():  # workers of a server that was killed
-                with contextlib.suppress(OSError):
-                    os.kill(pid, signal.SIGKILL)
-        if self._bpffs is not None:
-            run(["umount", "-l", str(self._bpffs)], check=False)
-        for ns in self.namespaces.values():
-            with contextlib.suppress(Exception):
-                ns.delete()
-        shutil.rmtree(self.directory, ignore_errors=True)
+            ns.close()
+        with contextlib.suppress(Exception):
+            self._guardian.stdin.close()
+            self._guardian.wait(10)

@@ -39,7 +39,7 @@ def run(command: list[str], check: bool = True, timeout: float = 60, **kw) -> su
 
 
 class Namespace:
-    """Owned by a Lab, which deletes it."""
+    """Owned by a Lab, which deletes it (the descriptor here keeps it usable until then)."""
 
     def __init__(self, name: str):
         self.name = name
@@ -53,11 +53,10 @@ class Namespace:
             self.sysctl(f"net.ipv6.conf.{scope}.router_solicitations", 0)
         self.ip("link set lo up")
 
-    def delete(self) -> None:
+    def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        run(["ip", "netns", "delete", self.name], check=False)
 
     @contextlib.contextmanager
     def entered(self):
