@@ -60,8 +60,7 @@ def occupied(two_armed):
 def test_an_interface_with_another_xdp_program_is_refused_by_name(two_armed, occupied, attach, mode):
     occupied(mode)
     text = run_that_fails(two_armed.network, attach=attach)
-    assert "front" in text and "another" in text.lower() and "XDP" in text, text
-    assert "someone_elses" in text or "program" in text, text
+    assert "front has an XDP program that is not ours" in text and "someone_elses" in text, text
 
 
 def test_the_other_xdp_program_stays_when_tc_is_used(two_armed, occupied, make_balancer):
@@ -130,7 +129,7 @@ def test_a_second_daemon_on_the_same_pins_is_refused(two_armed):
     with Featherlb(network, config.everything(network, "auto"), ephemeral=False) as running:
         done = network.balancer.run([*running.arguments()], check=False, timeout=15)
         assert done.returncode == EXIT_FAILED, done.stdout
-        assert "another" in done.stdout or "already" in done.stdout, done.stdout
+        assert "another featherlb" in done.stdout, done.stdout
         assert running.alive()
         assert clients.http_get(network.client.ns, (VIP, 80)) in {"b1", "b2", "b3"}
 
