@@ -168,7 +168,7 @@ def test_a_tentative_address_appears_when_it_is_proven_and_a_deprecated_one_is_f
     net.lb.ip("addr add fd01::77/64 dev lb0 preferred_lft 0")
     addresses = {a["address"]: a for a in net.probe("addresses")}
     assert "fd01::77" not in addresses
-    end = time.monotonic() + 5
+    end = time.monotonic() + 10
     while "fd01::77" not in addresses:
         assert time.monotonic() < end
         if net.probe("wait", 5000)["addresses"]:
@@ -445,22 +445,20 @@ def test_without_the_capability_what_the_kernel_knows_is_still_answered(net):
 def test_lost_events_mean_that_everything_changed(net):
     net.probe.resolved("10.1.0.2")
     net.probe.settle()
-    net.lab.start(net.lb, ["true"]).wait()
-    batch = "\n".join(f"neigh replace 10.2.{i // 250}.{i % 250 + 1} lladdr 02:00:00:00:00:01 dev lb1 nud stale"
-                      for i in range(500))
-    for _ in range(200):
-        net.lb.ip(batch)
-        if len(run(["ss", "-N", net.lb.name, "-f", "netlink", "-a"], check=False).stdout) == 0:
-            break
-        if _receive_queue_is_full(net):
+    # Permanent ones, because all namespaces share the limit for the others.
+    batches = ["\n".join(f"neigh replace 10.2.1.{i + 1} lladdr 02:00:00:00:00:0{mac} dev lb1 nud permanent"
+                         for i in range(250) for mac in (1, 2)) for _ in range(4)]
+    for _ in range(100):
+        net.lb.ip("\n".join(batches))
+        if _an_event_was_dropped(net):
             break
     changes = net.probe("wait", 1000)
     assert all(changes.values()), changes
     assert net.probe("hop", "10.1.0.2")["mac"] == net.mac(net.east)
 
 
-def _receive_queue_is_full(net):
-    """Whether the kernel dropped an event of the probe's sockets (last but one column of /proc/net/netlink)."""
+def _an_event_was_dropped(net):
+    """By the kernel, on one of the probe's sockets: the last but one column."""
     lines = net.lb.read("/proc/thread-self/net/netlink").splitlines()[1:]
     return any(int(line.split()[8]) > 0 for line in lines)
 
@@ -472,15 +470,15 @@ def test_thousands_of_backends_are_quick(net, record_property):
     first, again = net.probe("time", *destinations)
     record_property("microseconds for 3000 routes, first and again", f"{first} {again}")
     print(f"3000 routes: {first} us, again {again} us")
-    assert first < 1_000_000 and again < 100_000
+    assert first < 1_000_000 and again < 50_000
 
 
 def test_thousands_of_neighbours_are_kept(net):
     net.lb.ip("addr add 10.3.0.1/16 dev lb0")
     net.east.ip("route add local 10.3.0.0/16 dev lo\nroute add 10.3.0.1 dev eth0 scope link")
-    destinations = [f"10.3.{i // 250}.{i % 250 + 1}" for i in range(300, 1100)]
+    destinations = [f"10.3.{i // 250}.{i % 250 + 1}" for i in range(300, 600)]
     first, again = net.probe("time", *destinations)
-    print(f"800 new neighbours: {first} us, again {again} us")
+    print(f"300 new neighbours: {first} us, again {again} us")
     assert first < 1_000_000
     for destination in destinations:
         assert net.probe.resolved(destination)["mac"] == net.mac(net.east)
