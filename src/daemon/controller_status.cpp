@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the controller tells of itself.
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "daemon/controller.h"
+
+namespace featherlb {
+
+namespace {
+
+std::string write_listener(const ListenerKey& key)
+{
+    return fmt::format("{}/{}", Endpoint{key.address, key.port}.to_string(), to_string(key.protocol));
+}
+
+// The backend of the configuration that `endpoint` comes from; by address, or by a name that has this address.
+const BackendConfig* configured(const ServiceConfig& service, const Endpoint& endpoint,
+    const std::map<std::string, std::vector<IpAddress>>& dns)
+{
+    for (const BackendConfig& backend : service.backends) {
+        if (const auto* written = std::get_if<Endpoint>(&backend.target)) {
+            if (*written == endpoint)
+                return &backend;
+            continue;
+        }
+        const auto& name = std::get<DnsName>(backend.target);
+        const auto answer = dns.find(name.host);
+        if (name.port == endpoint.port && answer != dns.end() &&
+            std::find(answer->second.begin(), answer->second.end(), endpoint.address) != answer->second.end())
+            return &backend;
+    }
+    return nullptr;
+}
+
+InterfaceStatus missing_interface(const InterfaceConfig& wanted)
+{
+    InterfaceStatus status;
+    status.name = wanted.name;
+    status.attach = to_string(wanted.attach);
+    status.chosen = "configured";
+    status.problem = "the interface does not exist; attaching when it returns";
+    return status;
+}
+
+FlowsStatus flow_status(const Plane& plane, Loop::Clock::time_point now)
+{
+    const FlowCounts& counts = plane.flow_counts();
+    FlowsStatus flows;
+    flows.capacity = plane.sizes().flows_max;
+    flows.expired = plane.sweep_totals().expired;
+    if (counts.pass == 0)
+        return flows;
+    flows.connections = counts.connections;
+    flows.counted_seconds_ago = std::chrono::duration<double>(now - counts.started).count();
+    for (std::uint32_t state = 0; state < FLB_FLOW_STATES; ++state) {
+        const std::string name = flow_state_name(state);
+        if (name.empty() || counts.by_state[state] == 0)
+            continue;
+        flows.by_state[name] += counts.by_state[state];
+        if (is_unproven(state))
+            flows.unproven += counts.by_state[state];
+    }
+    return flows;
+}
+
+std::vector<DropStatus> drop_status(const Plane& plane)
+{
+    const DropCounts counts = plane.drop_counts();
+    std::vector<DropStatus> drops;
+    for (std::uint32_t reason = 1; reason < counts.size(); ++reason) {
+        if (counts[reason] == 0)
+            continue;
+        const DropReason words = drop_reason(reason);
+        drops.push_back({std::string(words.name), std::string(words.text), counts[reason]});
+    }
+    return drops;
+}
+
+DataPlaneStatus plane_status(const Plane& plane, const std::string& pins)
+{
+    DataPlaneStatus status;
+    status.pins = pins;
+    status.adopted = plane.adopted();
+    for (const ProgramInfo& program : plane.programs())
+        status.programs.push_back({program.name, program.id, program.tag, program.instructions});
+    for (const MapFacts& map : plane.maps()) {
+        status.maps.push_back({map.name, map.entries, map.bytes});
+        status.memory_bytes += map.bytes;
+    }
+    return status;
+}
+
+} // namespace
+
+Status Controller::status() const
+{
+    Status status;
+    status.version = FEATHERLB_VERSION;
+    status.pid = ::getpid();
+    status.uptime_seconds = std::chrono::duration<double>(loop_.now() - started_at_).count();
+    status.config_file = options_.config_file;
+    status.config_loaded_at = loaded_at_;
+    status.last_reload = last_reload_;
+    status.problem = problem_;
+    status.interfaces = interface_status();
+    status.services = service_status();
+    status.flows = flow_status(plane_, loop_.now());
+    status.drops = drop_status(plane_);
+    status.data_plane = plane_status(plane_, options_.pins);
+    return status;
+}
+
+std::vector<InterfaceStatus> Controller::interface_status() const
+{
+    std::vector<InterfaceStatus> all;
+    std::map<std::uint32_t, std::uint32_t> programs;
+    for (const Attachment& attachment : plane_.attachments())
+        programs[attachment.ifindex] = attachment.program_id;
+    std::set<std::string> there;
+    for (const auto& [index, interface] : interfaces_.all()) {
+        there.insert(interface.chosen.name);
+        InterfaceStatus status;
+        status.name = interface.chosen.name;
+        status.ifindex = index;
+        status.attach = to_string(interface.chosen.mode);
+        status.chosen = interface.chosen.why;
+        status.problem = interface.problem;
+        if (interface.outcome) {
+            status.attached = programs.contains(index);
+            status.hook = to_string(interface.outcome->hook);
+            status.driver = interface.outcome->driver;
+            status.why = interface.outcome->why;
+            status.warnings = interface.outcome->warnings;
+            status.program_id = status.attached ? programs.at(index) : 0;
+            if (!status.attached)
+                status.problem = "the program was taken off by somebody else; `featherlb reload` puts it back";
+        }
+        all.push_back(std::move(status));
+    }
+    if (config_ && config_->interfaces) {
+        for (const InterfaceConfig& wanted : *config_->interfaces) {
+            if (!there.contains(wanted.name))
+                all.push_back(missing_interface(wanted));
+        }
+    }
+    return all;
+}
+
+std::vector<ServiceStatus> Controller::service_status() const
+{
+    std::vector<ServiceStatus> all;
+    std::map<std::string_view, std::size_t> positions;
+    std::map<std::string_view, const ServiceConfig*> configs;
+    if (config_) {
+        for (const ServiceConfig& service : config_->services) {
+            positions.emplace(service.name, all.size());
+            configs.emplace(service.name, &service);
+            all.push_back({service.name, "active", std::string(to_string(service.algorithm)),
+                std::string(to_string(service.forward)), {}, {}});
+        }
+    }
+    for (const auto& [id, row] : have_.services) {
+        if (positions.emplace(row.name, all.size()).second)
+            all.push_back(
+                {row.name, "draining", "no longer configured", std::string(to_string(row.forward)), {}, {}});
+    }
+    for (const auto& [key, service] : have_.listeners) {
+        if (const auto row = have_.services.find(service); row != have_.services.end())
+            all[positions.at(row->second.name)].listeners.push_back(write_listener(key));
+    }
+    for (const auto& [id, row] : have_.backends) {
+        const auto service = have_.services.find(row.service);
+        if (service == have_.services.end())
+            continue;
+        const auto config = configs.find(service->second.name);
+        all[positions.at(service->second.name)].backends.push_back(
+            backend_status(id, row, config == configs.end() ? nullptr : config->second));
+    }
+    return all;
+}
+
+BackendStatus Controller::backend_status(BackendId id, const BackendRow& row, const ServiceConfig* service) const
+{
+    BackendStatus status;
+    status.address = row.endpoint.to_string();
+    status.name = status.address;
+    const BackendConfig* config = service == nullptr ? nullptr : configured(*service, row.endpoint, dns_);
+    if (config != nullptr) {
+        status.name = config->name;
+        status.weight = config->weight;
+    }
+    status.state = "up";
+    if (row.draining) {
+        status.state = "draining";
+        status.reason = config == nullptr ? "no longer configured; keeps its connections" : "weight 0";
+    } else if (!is_resolved(row.hop)) {
+        status.state = "unresolved";
+        const auto way = ways_.all().find(row.endpoint.address);
+        if (way != ways_.all().end() && way->second.problem)
+            status.reason = describe(*way->second.problem);
+    } else if (service != nullptr && service->forward == Forward::snat && row.snat_addresses.empty()) {
+        status.state = "unresolved";
+        status.reason = "this machine has no address that connections to it may come from; set snat.addresses";
+    }
+    const FlowCounts& counts = plane_.flow_counts();
+    if (id < counts.by_backend.size())
+        status.flows = counts.by_backend[id];
+    const BackendCounts totals = plane_.backend_counts(id);
+    status.connections = totals.connections;
+    status.packets_in = totals.packets[0];
+    status.packets_out = totals.packets[1];
+    status.bytes_in = totals.bytes[0];
+    status.bytes_out = totals.bytes[1];
+    return status;
+}
+
+} // namespace featherlb

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemon/ways.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace featherlb {
+
+bool is_resolved(const flb_hop& hop)
+{
+    static constexpr flb_hop none{};
+    return hop.link != 0 || std::memcmp(hop.mac, none.mac, sizeof none.mac) != 0;
+}
+
+std::string write_mac(const std::uint8_t (&mac)[6])
+{
+    return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
+}
+
+void Ways::refresh(const std::map<IpAddress, std::string>& destinations)
+{
+    ways_.clear();
+    for (const auto& [address, owners] : destinations) {
+        Way& way = ways_[address];
+        way = network_.next_hop(address);
+        report(address, owners, way);
+    }
+    std::erase_if(missing_, [this](const auto& entry) { return !ways_.contains(entry.first); });
+}
+
+void Ways::retain()
+{
+    std::set<IpAddress> destinations;
+    for (const auto& [address, way] : ways_)
+        destinations.insert(address);
+    network_.retain(destinations);
+}
+
+void Ways::report(const IpAddress& address, const std::string& owners, const Way& way)
+{
+    const auto missing = missing_.find(address);
+    if (is_resolved(way.next.hop)) {
+        if (missing != missing_.end() && !missing->second.said.empty())
+            log_.info("backend address {} (of {}) is reached again: {} by {}", address.to_string(), owners,
+                write_mac(way.next.hop.mac), way.device);
+        missing_.erase(address);
+        return;
+    }
+    if (missing == missing_.end()) {
+        missing_.emplace(address, Missing{loop_.now(), {}});
+        return;
+    }
+    const std::string problem = way.problem ? describe(*way.problem) : "its link address is not known";
+    if (loop_.now() - missing->second.since < patience || missing->second.said == problem)
+        return;
+    log_.warning("backend address {} (of {}) is not reached: {}", address.to_string(), owners, problem);
+    missing->second.said = problem;
+}
+
+std::map<IpAddress, NextHop> Ways::for_plan(const Tables& have) const
+{
+    std::set<IpAddress> resolved_there;
+    for (const auto& [id, row] : have.backends) {
+        if (is_resolved(row.hop))
+            resolved_there.insert(row.endpoint.address);
+    }
+    std::map<IpAddress, NextHop> hops;
+    for (const auto& [address, way] : ways_) {
+        const auto missing = missing_.find(address);
+        const bool patient = missing != missing_.end() && way.ifindex != 0 &&
+                             loop_.now() - missing->second.since < patience && resolved_there.contains(address);
+        if (!patient)
+            hops.emplace(address, way.next);
+    }
+    return hops;
+}
+
+std::optional<Loop::Clock::time_point> Ways::patience_ends() const
+{
+    std::optional<Loop::Clock::time_point> first;
+    for (const auto& [address, missing] : missing_) {
+        const auto end = missing.since + patience;
+        if (loop_.now() < end && (!first || end < *first))
+            first = end;
+    }
+    return first;
+}
+
+} // namespace featherlb

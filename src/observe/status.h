@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+// Status: what a running daemon tells of itself, as a value. The daemon fills it, the admin socket sends it as JSON
+// with the names of the fields here (docs/api.md), and the command line prints it. Fields may be added; a reader
+// ignores what it does not know and takes defaults for what is missing. Counters are totals since the maps were made.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "featherlb/abi.h"
+
+namespace featherlb {
+
+struct InterfaceStatus {
+    std::string name;
+    std::uint32_t ifindex = 0;
+    bool attached = false;
+    std::string hook;   // "xdp", "xdp-generic", "tcx", "clsact"
+    std::string attach; // as configured: "auto", "xdp", ...
+    std::string driver;
+    std::string chosen;  // why this interface
+    std::string why;     // why this hook
+    std::string problem; // why it is not attached
+    std::uint32_t program_id = 0;
+    std::vector<std::string> warnings;
+};
+
+struct BackendStatus {
+    std::string name;
+    std::string address; // "10.0.1.11:8080"
+    std::string state;   // "up", "draining", "unresolved"
+    std::string reason;  // why it is not up
+    std::uint32_t weight = 0;
+    std::uint64_t flows = 0;       // connections now, as last counted
+    std::uint64_t connections = 0; // all since it is known
+    std::uint64_t packets_in = 0;  // from clients
+    std::uint64_t packets_out = 0; // from the backend
+    std::uint64_t bytes_in = 0;
+    std::uint64_t bytes_out = 0;
+};
+
+struct ServiceStatus {
+    std::string name;
+    std::string state; // "active"; "draining": no longer configured, keeps its connections
+    std::string algorithm;
+    std::string forward;
+    std::vector<std::string> listeners; // "203.0.113.10:80/tcp", "*" spelled out
+    std::vector<BackendStatus> backends;
+};
+
+struct FlowsStatus {
+    std::uint64_t capacity = 0;    // connections of each IP version
+    std::uint64_t connections = 0; // now, as last counted
+    std::uint64_t unproven = 0;    // of them
+    std::map<std::string, std::uint64_t> by_state;
+    double counted_seconds_ago = -1; // negative: not yet
+    std::uint64_t expired = 0;       // freed because of their age
+};
+
+struct DropStatus {
+    std::string reason; // as the metric label
+    std::string text;
+    std::uint64_t packets = 0;
+};
+
+struct ProgramStatus {
+    std::string name;
+    std::uint32_t id = 0;
+    std::string tag;
+    std::uint32_t instructions = 0;
+};
+
+struct MapStatus {
+    std::string name;
+    std::uint64_t entries = 0;
+    std::uint64_t bytes = 0;
+};
+
+struct DataPlaneStatus {
+    std::string pins; // directory; empty: ephemeral
+    bool adopted = false;
+    std::uint64_t memory_bytes = 0;
+    std::vector<ProgramStatus> programs;
+    std::vector<MapStatus> maps;
+};
+
+struct ReloadStatus {
+    std::string result; // "ok", "invalid", "failed"; empty: none yet
+    std::string at;     // 2026-01-31T12:00:00Z
+    std::string message;
+};
+
+struct Status {
+    std::string version;
+    std::uint32_t abi = FLB_ABI;
+    std::int64_t pid = 0;
+    double uptime_seconds = 0;
+    std::string config_file;
+    std::string config_loaded_at;
+    ReloadStatus last_reload;
+    std::string problem; // what is being tried again at the moment; empty: nothing
+    std::vector<InterfaceStatus> interfaces;
+    std::vector<ServiceStatus> services;
+    FlowsStatus flows;
+    std::vector<DropStatus> drops; // reasons with packets
+    DataPlaneStatus data_plane;
+};
+
+// Names of the states of a connection (the client's direction), by enum flb_flow_state; empty for what is none.
+[[nodiscard]] std::string flow_state_name(std::uint32_t state);
+// Not yet proven to have a real client: may be replaced where room is needed.
+[[nodiscard]] bool is_unproven(std::uint32_t state);
+
+void to_json(nlohmann::json& json, const Status& status);
+void from_json(const nlohmann::json& json, Status& status); // throws nlohmann::json::exception on wrong types
+
+// For people: aligned columns that fit in 100, sections one after another.
+[[nodiscard]] std::string format_status(const Status& status);
+
+} // namespace featherlb
