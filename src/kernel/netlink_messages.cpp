@@ -42,7 +42,7 @@ public:
     {
         if (found_[type] == nullptr || mnl_attr_get_payload_len(found_[type]) < sizeof(T))
             return std::nullopt;
-        T value;
+        T value{};
         std::memcpy(&value, mnl_attr_get_payload(found_[type]), sizeof(T));
         return value;
     }

@@ -15,7 +15,7 @@ namespace featherlb {
 namespace {
 
 // The kernel fills dumps in pieces of at most 32 KiB.
-constexpr std::size_t buffer_size = 64 * 1024;
+constexpr std::size_t buffer_size = 65536;
 constexpr timeval answer_timeout{.tv_sec = 1, .tv_usec = 0};
 // Room for a burst of events, e.g. all neighbours of a large segment at once, until the loop comes round.
 constexpr int event_buffer_size = 4 * 1024 * 1024;
