@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "harness.h"
+
+#include <cstring>
+
+#include <arpa/inet.h>
+
+#include <fmt/format.h>
+
+namespace featherlb::packet {
+
+std::string name_of(const ::testing::TestParamInfo<Param>& info)
+{
+    return std::string(info.param.hook == Hook::xdp ? "xdp" : "tc") +
+           (info.param.family == Family::ipv4 ? "_ipv4" : "_ipv6");
+}
+
+std::ostream& operator<<(std::ostream& out, const Param& param)
+{
+    return out << name_of({param, 0});
+}
+
+std::ostream& operator<<(std::ostream& out, Verdict verdict)
+{
+    switch (verdict) {
+    case Verdict::pass:
+        return out << "pass";
+    case Verdict::drop:
+        return out << "drop";
+    case Verdict::transmit:
+        return out << "transmit";
+    case Verdict::redirect:
+        return out << "redirect";
+    case Verdict::other:
+        break;
+    }
+    return out << "something else";
+}
+
+void Harness::SetUp()
+{
+    use({});
+}
+
+void Harness::use(Sets sets)
+{
+    plane_ = &Plane::of(sets);
+    plane_->clear();
+    flb_settings& settings = plane_->settings();
+    settings.timeout[FLB_FLOW_SYN] = settings.timeout[FLB_FLOW_SYN_ACK] = settings.timeout[FLB_FLOW_MIDSTREAM] = 30;
+    settings.timeout[FLB_FLOW_UDP_NEW] = settings.timeout[FLB_FLOW_UDP_REPLIED] = 31;
+    settings.timeout[FLB_FLOW_UDP_STREAM] = 125;
+    settings.timeout[FLB_FLOW_ESTABLISHED] = 7200;
+    settings.timeout[FLB_FLOW_FIN_CLIENT] = settings.timeout[FLB_FLOW_FIN_BACKEND] = 120;
+    settings.timeout[FLB_FLOW_CLOSED_CLIENT] = settings.timeout[FLB_FLOW_CLOSED_BACKEND] = 10;
+    settings.timeout[FLB_FLOW_RESET] = 2;
+    settings.timeout[FLB_FLOW_REPLY_NEW] = 31;
+    settings.timeout[FLB_FLOW_REPLY] = 7200;
+    set_ports(first_snat_port, snat_ports, 1);
+    for (const Interface* interface : {&clients(), &backends()}) {
+        flb_iface& record = iface(*interface);
+        std::memcpy(record.mac, interface->mac.data(), interface->mac.size());
+        record.mtu = 1500;
+        record.ifindex = interface->index;
+        record.flags = FLB_IFACE_ATTACHED;
+    }
+}
+
+IpAddress Harness::address(unsigned net, unsigned host) const
+{
+    const std::string text =
+        v6() ? fmt::format("fd00:{:x}::{:x}", net, host) : fmt::format("10.{}.{}.{}", net, host >> 8, host & 0xff);
+    return IpAddress::parse(text).value();
+}
+
+Verdict Harness::sent(const Interface& in, const Interface& out) const
+{
+    return hook() == Hook::xdp && in.index == out.index ? Verdict::transmit : Verdict::redirect;
+}
+
+flb_iface& Harness::iface(const Interface& interface)
+{
+    return plane_->ifaces()[interface.index % FLB_IFACE_SLOTS];
+}
+
+flb_hop Harness::hop(const Mac& mac, const Interface& interface, const std::vector<Tag>& tags)
+{
+    flb_hop hop{};
+    std::memcpy(hop.mac, mac.data(), mac.size());
+    unsigned link = interface.index % FLB_IFACE_SLOTS | static_cast<unsigned>(tags.size()) << FLB_LINK_TAGS_SHIFT;
+    for (std::size_t i = 0; i < tags.size(); i++) {
+        hop.vlan[i] = tags[i].tci;
+        if (tags[i].protocol == tag_ad)
+            link |= i == 0 ? FLB_LINK_OUTER_AD : FLB_LINK_INNER_AD;
+    }
+    hop.link = static_cast<std::uint16_t>(link);
+    return hop;
+}
+
+void Harness::mark(const IpAddress& address, std::uint8_t kinds)
+{
+    plane_->prefilter().kinds[flb_prefilter_index(address.folded())] |= kinds;
+}
+
+void Harness::listen(const IpAddress& address, std::uint16_t port, std::uint8_t protocol, unsigned service)
+{
+    flb_listener_key key{};
+    key.address = address.to_abi();
+    key.port = htons(port);
+    key.protocol = protocol;
+    key.family = static_cast<std::uint8_t>(address.family());
+    plane_->put_listener(key, {service, 0});
+    mark(address, FLB_KIND_LISTENER);
+}
+
+void Harness::put_backend(unsigned n, unsigned service, flb_forward forward)
+{
+    flb_backend& record = backend(n);
+    record.address = backend_address(n).to_abi();
+    record.hop = hop(backend_mac(n), backends());
+    record.port = htons(backend_port);
+    record.mtu = 1500;
+    record.flags = FLB_BACKEND_VALID | FLB_BACKEND_UP;
+    record.service = service;
+    if (forward == FLB_SNAT) {
+        put_snat_addresses(n, n / 100, 1);
+        return;
+    }
+    mark(backend_address(n), FLB_KIND_BACKEND);
+    for (const std::uint8_t protocol : {protocol_tcp, protocol_udp}) {
+        flb_listener_key key{};
+        key.address = record.address;
+        key.port = record.port;
+        key.protocol = protocol;
+        key.family = static_cast<std::uint8_t>(GetParam().family);
+        flb_source source{};
+        source.address = service_address(service).to_abi();
+        source.port = htons(service_port);
+        source.backend = n;
+        plane_->put_source(key, source);
+    }
+}
+
+void Harness::put_snat_addresses(unsigned n, unsigned first, unsigned count)
+{
+    backend(n).snat_first = first;
+    backend(n).snat_count = count;
+    for (unsigned i = first; i < first + count; i++) {
+        plane_->snat_addresses()[i].address = snat_address(i).to_abi();
+        mark(snat_address(i), FLB_KIND_SNAT);
+    }
+}
+
+void Harness::set_ports(std::uint16_t first, std::uint16_t count, std::uint32_t stride)
+{
+    plane_->settings().snat_port_first = first;
+    plane_->settings().snat_port_count = count;
+    plane_->settings().snat_stride = stride;
+}
+
+void Harness::put_slots(unsigned service, const std::vector<unsigned>& backend_numbers)
+{
+    const std::uint64_t first = service * 64; // slots; odd for none, so that offsets are used
+    for (std::size_t i = 0; i < backend_numbers.size(); i++)
+        plane_->slots()[(first + i) / FLB_SLOTS_PER_CHUNK].backend[(first + i) % FLB_SLOTS_PER_CHUNK] =
+            backend_numbers[i];
+    plane_->services()[service].slots = first << 32 | backend_numbers.size();
+}
+
+void Harness::serve(unsigned n, const ServiceSpec& spec)
+{
+    flb_service& service = plane_->services()[n];
+    service.flags = FLB_SERVICE_VALID;
+    service.family = static_cast<std::uint8_t>(GetParam().family);
+    service.forward = static_cast<std::uint8_t>(spec.forward);
+    service.pick = static_cast<std::uint8_t>(spec.pick);
+    service.pick_seed = spec.pick_seed;
+    for (const unsigned number : spec.backends)
+        put_backend(number, n, spec.forward);
+    put_slots(n, spec.backends);
+    for (const std::uint8_t protocol : {protocol_tcp, protocol_udp})
+        listen(service_address(n), service_port, protocol, n);
+}
+
+Outcome Harness::run(const Bytes& bytes, const Frame& in)
+{
+    return plane_->run(hook(), bytes, {in.to == backends().mac ? backends().index : clients().index, 0});
+}
+
+std::uint64_t Harness::all_drops() const
+{
+    std::uint64_t sum = 0;
+    for (std::uint32_t reason = 0; reason < FLB_MAX_REASONS; reason++)
+        sum += plane_->drops(reason);
+    return sum;
+}
+
+void Harness::expect_out(const std::string& what, const Frame& in, Verdict verdict, const Frame& out)
+{
+    const std::uint64_t drops = all_drops();
+    const Outcome outcome = run(in);
+    EXPECT_EQ(outcome.verdict, verdict) << what << ": returned " << outcome.code;
+    EXPECT_EQ(difference(to_bytes(out), outcome.bytes), "") << what;
+    EXPECT_EQ(all_drops(), drops) << what;
+}
+
+void Harness::play(const std::vector<Step>& steps)
+{
+    for (const Step& step : steps)
+        expect_out(step.what, step.in, step.verdict, step.out);
+}
+
+void Harness::expect_drop(const std::string& what, const Frame& in, flb_drop_reason reason)
+{
+    const std::uint64_t all = all_drops(), one = plane_->drops(reason);
+    const Outcome outcome = run(in);
+    EXPECT_EQ(outcome.verdict, Verdict::drop) << what << ": returned " << outcome.code;
+    EXPECT_EQ(plane_->drops(reason), one + 1) << what;
+    EXPECT_EQ(all_drops(), all + 1) << what;
+}
+
+void Harness::expect_pass(const std::string& what, const Frame& in)
+{
+    expect_out(what, in, Verdict::pass, in);
+}
+
+} // namespace featherlb::packet

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plane.h"
+
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <system_error>
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/pkt_cls.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "tc.skel.h"
+#include "xdp.skel.h"
+
+namespace featherlb::packet {
+namespace {
+
+constexpr std::size_t largest_frame = 65536;
+
+std::size_t page_aligned(std::size_t bytes)
+{
+    const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    return (bytes + page - 1) / page * page;
+}
+
+void set_size(bpf_object* object, const char* name, std::uint32_t entries)
+{
+    bpf_map* map = bpf_object__find_map_by_name(object, name);
+    if (!map || bpf_map__set_max_entries(map, entries) != 0)
+        throw std::runtime_error(fmt::format("cannot size the map {}", name));
+}
+
+void clear_hash(int fd)
+{
+    flb_listener_key key{};
+    while (bpf_map_get_next_key(fd, nullptr, &key) == 0)
+        bpf_map_delete_elem(fd, &key);
+}
+
+} // namespace
+
+struct Plane::Programs {
+    xdp_bpf* xdp = nullptr;
+    tc_bpf* tc = nullptr;
+    TcFront front;
+
+    Programs() = default;
+    Programs(const Programs&) = delete;
+    Programs& operator=(const Programs&) = delete;
+    ~Programs()
+    {
+        tc_bpf__destroy(tc);
+        xdp_bpf__destroy(xdp);
+    }
+};
+
+Plane& Plane::of(Sets sets)
+{
+    static std::map<Sets, std::unique_ptr<Plane>> planes;
+    std::unique_ptr<Plane>& plane = planes[sets];
+    if (!plane)
+        plane.reset(new Plane(sets));
+    return *plane;
+}
+
+Plane::Plane(Sets sets) : programs_(std::make_unique<Programs>())
+{
+    processors_ = static_cast<std::uint32_t>(libbpf_num_possible_cpus());
+    load(sets);
+    map_memory();
+}
+
+Plane::~Plane()
+{
+    for (const auto& [name, memory] : memory_)
+        munmap(memory.data(), page_aligned(memory.size()));
+}
+
+void Plane::load(Sets sets)
+{
+    Programs& p = *programs_;
+    p.xdp = xdp_bpf__open();
+    p.tc = tc_bpf__open();
+    if (!p.xdp || !p.tc)
+        throw std::runtime_error("cannot open the packet programs");
+    bpf_object* object = p.xdp->obj;
+    for (const auto& [name, entries] :
+        std::map<const char*, std::uint32_t>{{"services", max_services}, {"service_turns", max_services},
+            {"names", max_services}, {"slots", max_chunks}, {"backends", max_backends}, {"backend_ports", max_backends},
+            {"snat_addresses", max_snat_addresses}, {"flows4", sets.ipv4}, {"flows6", sets.ipv6},
+            {"backend_counters", max_backends * processors_}, {"drop_counters", processors_}})
+        set_size(object, name, entries);
+    struct flb_load constants {};
+    constants.flow_seed[0] = 0x9d2c5680'12345678;
+    constants.flow_seed[1] = 0xefc60000'9abcdef1;
+    constants.flow4_sets = sets.ipv4;
+    constants.flow6_sets = sets.ipv6;
+    constants.max_backends = max_backends;
+    constants.processors = processors_;
+    constants.tick_shift = tick_shift;
+    std::memcpy(
+        const_cast<void*>(static_cast<const volatile void*>(&p.xdp->rodata->flb_load)), &constants, sizeof(constants));
+    std::memcpy(
+        const_cast<void*>(static_cast<const volatile void*>(&p.tc->rodata->flb_load)), &constants, sizeof(constants));
+    if (xdp_bpf__load(p.xdp) != 0)
+        throw std::system_error(
+            errno, std::generic_category(), "the packet tests need root: cannot load the XDP program");
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, p.tc->obj)
+    {
+        const bpf_map* made = bpf_object__find_map_by_name(object, bpf_map__name(map));
+        if (!bpf_map__is_internal(map) && bpf_map__reuse_fd(map, bpf_map__fd(made)) != 0)
+            throw std::runtime_error(fmt::format("cannot share the map {}", bpf_map__name(map)));
+    }
+    if (tc_bpf__load(p.tc) != 0)
+        throw std::system_error(errno, std::generic_category(), "cannot load the program for TC");
+    p.front = make_tc_front(bpf_program__fd(p.tc->progs.flb_tc));
+}
+
+void Plane::map_memory()
+{
+    bpf_map* map = nullptr;
+    bpf_object__for_each_map(map, programs_->xdp->obj)
+    {
+        if (bpf_map__is_internal(map) || !(bpf_map__map_flags(map) & BPF_F_MMAPABLE))
+            continue;
+        const std::size_t size =
+            static_cast<std::size_t>(bpf_map__value_size(map) + 7) / 8 * 8 * bpf_map__max_entries(map);
+        void* memory = mmap(nullptr, page_aligned(size), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
+        if (memory == MAP_FAILED)
+            throw std::system_error(errno, std::generic_category(), bpf_map__name(map));
+        memory_[bpf_map__name(map)] = {static_cast<std::uint8_t*>(memory), size};
+    }
+}
+
+void Plane::clear()
+{
+    for (const auto& [name, memory] : memory_)
+        std::memset(memory.data(), 0, memory.size());
+    clear_hash(bpf_map__fd(programs_->xdp->maps.listeners));
+    clear_hash(bpf_map__fd(programs_->xdp->maps.sources));
+    settings().abi = FLB_ABI;
+    settings().tick_shift = tick_shift;
+}
+
+void Plane::put_listener(const flb_listener_key& key, const flb_listener& value) const
+{
+    if (bpf_map_update_elem(bpf_map__fd(programs_->xdp->maps.listeners), &key, &value, BPF_ANY) != 0)
+        throw std::system_error(errno, std::generic_category(), "listeners");
+}
+
+void Plane::put_source(const flb_listener_key& key, const flb_source& value) const
+{
+    if (bpf_map_update_elem(bpf_map__fd(programs_->xdp->maps.sources), &key, &value, BPF_ANY) != 0)
+        throw std::system_error(errno, std::generic_category(), "sources");
+}
+
+std::uint64_t Plane::drops(std::uint32_t reason) const
+{
+    std::uint64_t sum = 0;
+    for (const flb_drop_counters& counters : table<flb_drop_counters>("drop_counters"))
+        sum += counters.packets[reason];
+    return sum;
+}
+
+flb_backend_counters Plane::counters(std::uint32_t backend) const
+{
+    flb_backend_counters sum{};
+    const auto all = table<flb_backend_counters>("backend_counters");
+    for (std::uint32_t processor = 0; processor < processors_; processor++) {
+        const flb_backend_counters& one = all[processor * max_backends + backend];
+        for (int direction = 0; direction < 2; direction++) {
+            sum.packets[direction] += one.packets[direction];
+            sum.bytes[direction] += one.bytes[direction];
+        }
+        sum.connections += one.connections;
+    }
+    return sum;
+}
+
+Outcome Plane::run(Hook hook, const Bytes& wire, const Arrival& arrival) const
+{
+    return hook == Hook::xdp ? run_xdp(wire, arrival) : run_tc(wire, arrival);
+}
+
+Outcome Plane::run_xdp(const Bytes& wire, const Arrival& arrival) const
+{
+    Outcome out;
+    out.bytes.resize(largest_frame);
+    xdp_md context{};
+    context.data_end = static_cast<std::uint32_t>(wire.size());
+    context.ingress_ifindex = arrival.ifindex;
+    LIBBPF_OPTS(bpf_test_run_opts, options);
+    options.data_in = wire.data();
+    options.data_size_in = static_cast<std::uint32_t>(wire.size());
+    options.data_out = out.bytes.data();
+    options.data_size_out = static_cast<std::uint32_t>(out.bytes.size());
+    options.ctx_in = &context;
+    options.ctx_size_in = sizeof(context);
+    if (bpf_prog_test_run_opts(bpf_program__fd(programs_->xdp->progs.flb_xdp), &options) != 0)
+        throw std::system_error(errno, std::generic_category(), "test run of XDP");
+    out.bytes.resize(options.data_size_out);
+    out.code = static_cast<int>(options.retval);
+    static const std::map<int, Verdict> verdicts = {{XDP_PASS, Verdict::pass}, {XDP_DROP, Verdict::drop},
+        {XDP_TX, Verdict::transmit}, {XDP_REDIRECT, Verdict::redirect}};
+    if (const auto found = verdicts.find(out.code); found != verdicts.end())
+        out.verdict = found->second;
+    return out;
+}
+
+Outcome Plane::run_tc(const Bytes& wire, const Arrival& arrival) const
+{
+    constexpr std::size_t macs = 12, tag = 4;
+    Outcome out;
+    out.bytes.resize(largest_frame);
+    Bytes in = wire;
+    __sk_buff context{};
+    context.ifindex = arrival.ifindex;
+    context.ingress_ifindex = arrival.ifindex;
+    context.gso_size = arrival.gso_size;
+    context.gso_segs = arrival.gso_size ? 2 : 0;
+    const unsigned type = wire.size() >= macs + tag + 2 ? static_cast<unsigned>(wire[macs]) << 8 | wire[macs + 1] : 0;
+    if (type == tag_q || type == tag_ad) {
+        context.cb[0] = static_cast<std::uint32_t>(htons(static_cast<std::uint16_t>(type))) << 16 |
+                        static_cast<std::uint32_t>(wire[macs + 2]) << 8 | wire[macs + 3];
+        in.erase(in.begin() + macs, in.begin() + macs + tag);
+    }
+    __sk_buff context_out{};
+    LIBBPF_OPTS(bpf_test_run_opts, options);
+    options.data_in = in.data();
+    options.data_size_in = static_cast<std::uint32_t>(in.size());
+    options.data_out = out.bytes.data();
+    options.data_size_out = static_cast<std::uint32_t>(out.bytes.size());
+    options.ctx_in = &context;
+    options.ctx_size_in = sizeof(context);
+    options.ctx_out = &context_out;
+    options.ctx_size_out = sizeof(context_out);
+    if (bpf_prog_test_run_opts(programs_->front.program.get(), &options) != 0)
+        throw std::system_error(errno, std::generic_category(), "test run of TC");
+    out.bytes.resize(options.data_size_out);
+    if (context_out.cb[0]) {
+        const std::uint16_t protocol = ntohs(static_cast<std::uint16_t>(context_out.cb[2]));
+        const std::uint32_t tci = context_out.cb[1];
+        const Bytes text = {static_cast<std::uint8_t>(protocol >> 8), static_cast<std::uint8_t>(protocol),
+            static_cast<std::uint8_t>(tci >> 8), static_cast<std::uint8_t>(tci)};
+        out.bytes.insert(out.bytes.begin() + macs, text.begin(), text.end());
+    }
+    out.code = static_cast<int>(options.retval);
+    static const std::map<int, Verdict> verdicts = {
+        {TC_ACT_UNSPEC, Verdict::pass}, {TC_ACT_SHOT, Verdict::drop}, {TC_ACT_REDIRECT, Verdict::redirect}};
+    if (const auto found = verdicts.find(out.code); found != verdicts.end())
+        out.verdict = found->second;
+    return out;
+}
+
+} // namespace featherlb::packet

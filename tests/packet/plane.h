@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+// Plane: both packet programs, loaded over one set of maps, the maps as memory, and BPF_PROG_TEST_RUN. Frames go in
+// and come out as they are on the wire, tags included: for TC a small program in front puts the outer tag where a card
+// or the kernel puts it before TC, in the packet's metadata, and reads it from there afterwards.
+//
+// Loading takes a moment, so a plane is kept for each size of the flow table; clear() empties it. One tick of the
+// flows' ages is 2^20 jiffies, more than an hour: time stands still unless a test writes ages.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/fd.h"
+#include "featherlb/abi.h"
+#include "frame.h"
+
+struct bpf_object;
+
+namespace featherlb::packet {
+
+enum class Hook { xdp, tc };
+enum class Verdict { pass, drop, transmit, redirect, other };
+
+struct Sets {
+    std::uint32_t ipv4 = 1024, ipv6 = 1024;
+    friend auto operator<=>(const Sets&, const Sets&) = default;
+};
+
+// How a frame gets to the program.
+struct Arrival {
+    unsigned ifindex = 0;
+    std::uint32_t gso_size = 0; // TC alone: payload bytes of the segments that this packet stands for
+};
+
+struct Outcome {
+    Verdict verdict = Verdict::other;
+    int code = 0; // as the program returned it
+    Bytes bytes;
+};
+
+class Plane {
+public:
+    static constexpr std::uint32_t max_services = 16, max_backends = 128, max_chunks = 64, max_snat_addresses = 32;
+    static constexpr std::uint32_t tick_shift = 20;
+
+    // The plane with flow tables of this size; loaded at the first call. Not for several threads.
+    static Plane& of(Sets sets);
+    ~Plane();
+
+    // Everything as after loading, with settings for which the programs are loaded.
+    void clear();
+    // May be called from several threads at once. Throws if the kernel refuses the run.
+    [[nodiscard]] Outcome run(Hook hook, const Bytes& wire, const Arrival& arrival) const;
+
+    [[nodiscard]] flb_settings& settings() const { return table<flb_settings>("settings")[0]; }
+    [[nodiscard]] std::span<flb_iface> ifaces() const { return table<flb_iface>("ifaces"); }
+    [[nodiscard]] std::span<flb_service> services() const { return table<flb_service>("services"); }
+    [[nodiscard]] std::span<flb_slot_chunk> slots() const { return table<flb_slot_chunk>("slots"); }
+    [[nodiscard]] std::span<flb_backend> backends() const { return table<flb_backend>("backends"); }
+    [[nodiscard]] std::span<flb_snat_address> snat_addresses() const
+    {
+        return table<flb_snat_address>("snat_addresses");
+    }
+    [[nodiscard]] std::span<std::uint64_t> port_cursors() const { return table<std::uint64_t>("backend_ports"); }
+    [[nodiscard]] std::span<flb_flow4> flows4() const { return table<flb_flow4>("flows4"); }
+    [[nodiscard]] std::span<flb_flow6> flows6() const { return table<flb_flow6>("flows6"); }
+    [[nodiscard]] flb_prefilter& prefilter() const { return table<flb_prefilter>("prefilter")[0]; }
+
+    void put_listener(const flb_listener_key& key, const flb_listener& value) const;
+    void put_source(const flb_listener_key& key, const flb_source& value) const;
+
+    // Sums over the processors.
+    [[nodiscard]] std::uint64_t drops(std::uint32_t reason) const;
+    [[nodiscard]] flb_backend_counters counters(std::uint32_t backend) const;
+
+private:
+    explicit Plane(Sets sets);
+    void load(Sets sets);
+    void map_memory();
+    // An array map's memory, in steps of T.
+    template <typename T>
+    [[nodiscard]] std::span<T> table(const char* name) const
+    {
+        const std::span<std::uint8_t> memory = memory_.at(name);
+        return {reinterpret_cast<T*>(memory.data()), memory.size() / sizeof(T)};
+    }
+    [[nodiscard]] Outcome run_xdp(const Bytes& wire, const Arrival& arrival) const;
+    [[nodiscard]] Outcome run_tc(const Bytes& wire, const Arrival& arrival) const;
+
+    struct Programs; // the skeletons
+    std::unique_ptr<Programs> programs_;
+    std::map<std::string, std::span<std::uint8_t>> memory_;
+    std::uint32_t processors_ = 0;
+};
+
+// The program that stands in front of the one for TC; see tc_front.cpp. `program`: file descriptor of ours.
+struct TcFront {
+    Fd map;     // the array with the program to call
+    Fd program; // what to run
+};
+[[nodiscard]] TcFront make_tc_front(int program);
+
+} // namespace featherlb::packet
