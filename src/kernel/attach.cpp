@@ -196,9 +196,12 @@ Attachments::~Attachments()
     if (!state_ || state_->pinning())
         return;
     std::vector<std::string> removed;
-    for (const auto& [ifindex, owned] : std::exchange(state_->owned, {}))
+    std::vector<std::uint32_t> filtered;
+    for (const auto& [ifindex, owned] : state_->owned)
         if (owned.hook == Hook::clsact)
-            state_->remove_clsact(ifindex, removed);
+            filtered.push_back(ifindex);
+    for (const std::uint32_t ifindex : filtered)
+        state_->remove_clsact(ifindex, removed);
 }
 
 // A living link of ours of this hook: of this process, or pinned by an earlier one.
@@ -350,11 +353,15 @@ void Attachments::State::remove_links(
     for (const Hook hook : link_hooks) {
         if (hook == except)
             continue;
-        bool had = false;
+        Fd link;
         if (const auto found = owned.find(ifindex); found != owned.end() && found->second.hook == hook) {
+            link = std::move(found->second.link);
             owned.erase(found);
-            had = true;
+        } else if (pinning()) {
+            link = hooks::open_pinned_link(pin(to_string(hook), ifindex));
         }
+        // Detached at once: the kernel drops an unpinned link only some time after its last user.
+        bool had = link.valid() && hooks::detach_link(link) == 0;
         if (pinning())
             had = ::unlink(pin(to_string(hook), ifindex).c_str()) == 0 || had;
         if (had)

@@ -66,6 +66,11 @@ Errno update_link(const Fd& link, int program)
     return -bpf_link_update(link.get(), program, nullptr);
 }
 
+Errno detach_link(const Fd& link)
+{
+    return -bpf_link_detach(link.get());
+}
+
 std::optional<LinkInfo> link_info(const Fd& link)
 {
     bpf_link_info info{};

@@ -24,6 +24,7 @@ struct LinkInfo {
 };
 [[nodiscard]] Errno create_link(Hook hook, std::uint32_t ifindex, int program, Fd& link);
 [[nodiscard]] Errno update_link(const Fd& link, int program);
+[[nodiscard]] Errno detach_link(const Fd& link);
 [[nodiscard]] std::optional<LinkInfo> link_info(const Fd& link);
 [[nodiscard]] Fd open_pinned_link(const std::string& path);
 [[nodiscard]] Errno pin_link(const Fd& link, const std::string& path);

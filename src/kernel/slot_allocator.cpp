@@ -19,9 +19,9 @@ std::uint32_t SlotAllocator::rounded(std::uint32_t length) const
 
 std::optional<std::uint32_t> SlotAllocator::allocate(std::uint32_t length, Time now)
 {
+    wake(now);
     if (length == 0 || length > capacity_)
         return std::nullopt;
-    wake(now);
     const std::uint32_t wanted = rounded(length);
     for (auto range = free_.begin(); range != free_.end(); ++range) {
         const auto [offset, available] = *range;

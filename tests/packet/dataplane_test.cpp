@@ -1,0 +1,618 @@
+// SPDX-License-Identifier: Apache-2.0
+// The data plane against the real kernel: maps, pins, adoption, hooks. Needs root. Each suite has a network and a
+// mount namespace of its own, with a BPF file system in a temporary directory, so nothing of it touches the machine.
+#include "kernel/dataplane.h"
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <linux/if_link.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "kernel/clock.h"
+#include "kernel/dataplane_hooks.h"
+#include "kernel/map.h"
+#include "kernel/slot_allocator.h"
+
+namespace featherlb {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+void run(const std::string& command)
+{
+    ASSERT_EQ(std::system(command.c_str()), 0) << command;
+}
+
+class DataPlaneTest : public testing::Test {
+protected:
+    static void SetUpTestSuite()
+    {
+        if (::geteuid() != 0)
+            GTEST_FAIL() << "these tests need root";
+        network_ = Fd(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+        mounts_ = Fd(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+        ASSERT_EQ(::unshare(CLONE_NEWNET | CLONE_NEWNS), 0);
+        ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+        char pattern[] = "/tmp/featherlb-test-XXXXXX";
+        directory_ = ::mkdtemp(pattern);
+        ASSERT_EQ(::mount("bpf", directory_.c_str(), "bpf", 0, nullptr), 0);
+        run_directory_ = directory_ + "-run";
+        run("ip link set lo up");
+    }
+
+    static void TearDownTestSuite()
+    {
+        ::umount2(directory_.c_str(), MNT_DETACH);
+        std::filesystem::remove_all(run_directory_);
+        ASSERT_EQ(::setns(mounts_.get(), CLONE_NEWNS), 0);
+        ASSERT_EQ(::setns(network_.get(), CLONE_NEWNET), 0);
+        std::filesystem::remove_all(directory_);
+    }
+
+    void SetUp() override
+    {
+        run("ip link add east0 type veth peer name east1 && ip link set east0 up && ip link set east1 up");
+        east_ = ::if_nametoindex("east0");
+    }
+
+    void TearDown() override
+    {
+        ::unsetenv("FEATHERLB_NO_TCX");
+        auto removed = DataPlane::detach(options().pins, run_directory_);
+        EXPECT_TRUE(removed) << removed.error().message;
+        if (::if_nametoindex("east0") != 0)
+            run("ip link del east0");
+        EXPECT_FALSE(std::filesystem::exists(options().pins));
+    }
+
+    static DataPlaneOptions options()
+    {
+        return {.pins = directory_ + "/featherlb",
+            .runtime_directory = run_directory_,
+            .sizes = {.flows_max = 1024, .services = 64, .backends = 256, .slots = 4096, .snat_addresses = 64}};
+    }
+
+    static DataPlaneOptions ephemeral()
+    {
+        auto result = options();
+        result.pins.clear();
+        return result;
+    }
+
+    static DataPlane open(const DataPlaneOptions& what)
+    {
+        auto plane = DataPlane::open(what);
+        if (!plane)
+            throw std::runtime_error(plane.error().message);
+        return std::move(*plane);
+    }
+
+    AttachOutcome attach(DataPlane& plane, Attach mode) const
+    {
+        auto set = plane.set_interface({.ifindex = east_, .name = "east0", .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1500});
+        if (!set)
+            throw std::runtime_error(set.error().message);
+        auto outcome = plane.attach({.ifindex = east_, .name = "east0", .mode = mode});
+        if (!outcome)
+            throw std::runtime_error(outcome.error().message);
+        return *outcome;
+    }
+
+    // Runs `body` in a process of its own, kills that when it is done, and returns when it is gone.
+    static void in_killed_process(const std::function<void()>& body)
+    {
+        int ready[2];
+        ASSERT_EQ(::pipe(ready), 0);
+        const pid_t child = ::fork();
+        if (child == 0) {
+            try {
+                body();
+                (void)!::write(ready[1], "+", 1);
+            } catch (const std::exception& error) {
+                fmt::print(stderr, "child: {}\n", error.what());
+                ::_exit(1);
+            }
+            for (;;)
+                ::pause();
+        }
+        ::close(ready[1]);
+        char answer = 0;
+        const bool worked = ::read(ready[0], &answer, 1) == 1;
+        ::close(ready[0]);
+        ::kill(child, SIGKILL);
+        ::waitpid(child, nullptr, 0);
+        ASSERT_TRUE(worked);
+    }
+
+    static std::uint32_t flags_of(const DataPlane& plane, std::uint32_t ifindex)
+    {
+        flb_iface record{};
+        const std::uint32_t slot = ifindex % FLB_IFACE_SLOTS;
+        EXPECT_EQ(bpf_map_lookup_elem(plane.map_fd("ifaces"), &slot, &record), 0);
+        return record.ifindex == ifindex ? record.flags : 0;
+    }
+
+    static inline Fd network_;
+    static inline Fd mounts_;
+    static inline std::string directory_;
+    static inline std::string run_directory_;
+    std::uint32_t east_ = 0;
+};
+
+IpAddress ip(const char* text)
+{
+    return IpAddress::parse(text).value();
+}
+
+Tables example()
+{
+    Tables tables;
+    tables.snat_ports = {.first = 1024, .last = 32767};
+    tables.services[3] = {.name = "web",
+        .family = Family::ipv4,
+        .forward = Forward::snat,
+        .pick = FLB_PICK_TURN,
+        .pick_seed = 7,
+        .slots = {1, 2, 1}};
+    tables.services[4] = {.name = "web",
+        .family = Family::ipv6,
+        .forward = Forward::dnat,
+        .pick = FLB_PICK_HASH_5TUPLE,
+        .pick_seed = 7,
+        .slots = {3}};
+    const std::vector<IpAddress> pool = {ip("10.0.0.5"), ip("10.0.0.6")};
+    tables.backends[1] = {.service = 3,
+        .endpoint = {ip("10.0.1.1"), 8080},
+        .hop = {.mac = {2, 0, 0, 0, 1, 1}, .link = 0x1005, .vlan = {7, 0}},
+        .mtu = 1500,
+        .snat_addresses = pool};
+    tables.backends[2] = {.service = 3, .endpoint = {ip("10.0.1.2"), 8080}, .mtu = 1400, .snat_addresses = pool};
+    tables.backends[3] = {.service = 4, .endpoint = {ip("fd00::3"), 80}, .up = true, .hop = {}, .snat_addresses = {}};
+    tables.listeners[{ip("10.9.0.1"), 80, Protocol::tcp}] = 3;
+    tables.listeners[{ip("fd00:9::1"), 80, Protocol::tcp}] = 4;
+    tables.sources[{ip("fd00::3"), 80, Protocol::tcp}] = {.service = {ip("fd00:9::1"), 80}, .backend = 3};
+    return tables;
+}
+
+void apply(DataPlane& plane, const Tables& want)
+{
+    auto have = plane.read();
+    ASSERT_TRUE(have) << have.error().message;
+    auto done = plane.apply(want, diff(*have, want));
+    ASSERT_TRUE(done) << done.error().message;
+}
+
+TEST_F(DataPlaneTest, FreshMapsHoldNothing)
+{
+    const auto plane = open(options());
+    EXPECT_FALSE(plane.adopted());
+    EXPECT_THAT(plane.warnings(), IsEmpty());
+    EXPECT_EQ(plane.sizes(), options().sizes);
+    const auto tables = plane.read();
+    ASSERT_TRUE(tables);
+    EXPECT_THAT(tables->services, IsEmpty());
+    EXPECT_THAT(tables->backends, IsEmpty());
+    EXPECT_THAT(tables->listeners, IsEmpty());
+    ASSERT_THAT(plane.programs(), SizeIs(2));
+    EXPECT_EQ(plane.programs()[0].name, "flb_xdp");
+    EXPECT_EQ(plane.programs()[1].name, "flb_tc");
+    EXPECT_THAT(plane.programs()[1].tag, SizeIs(16));
+}
+
+TEST_F(DataPlaneTest, WhatIsAppliedIsReadBack)
+{
+    auto plane = open(ephemeral());
+    const Tables want = example();
+    apply(plane, want);
+    EXPECT_EQ(plane.read().value(), want);
+    EXPECT_THAT(diff(plane.read().value(), want), IsEmpty());
+
+    Tables less = want;
+    less.services.erase(4);
+    less.listeners.erase({ip("fd00:9::1"), 80, Protocol::tcp});
+    less.sources.clear();
+    less.backends.at(3).draining = true;
+    less.services.at(3).slots = {2, 2, 2, 1};
+    less.backends.at(1).snat_addresses = {ip("10.0.0.7")};
+    less.backends.at(2).hop.mac[5] = 9;
+    less.snat_ports = {.first = 2000, .last = 2000};
+    apply(plane, less);
+    EXPECT_EQ(plane.read().value(), less);
+
+    apply(plane, Tables{});
+    EXPECT_THAT(plane.read()->backends, IsEmpty());
+    EXPECT_THAT(plane.read()->services, IsEmpty());
+}
+
+TEST_F(DataPlaneTest, SlotTablesAreReplacedAgainAndAgainInARoomForTwo)
+{
+    auto plane = open(ephemeral());
+    Tables want = example();
+    apply(plane, want);
+    const auto begun = std::chrono::steady_clock::now();
+    for (std::uint32_t i = 0; i < 4; i++) {
+        want.services.at(3).slots.assign(1500, 1 + i % 2);
+        apply(plane, want);
+        ASSERT_EQ(plane.read()->services.at(3).slots, want.services.at(3).slots);
+    }
+    // A slice rests before it is used again, so that no program reads another table's slots.
+    EXPECT_GE(std::chrono::steady_clock::now() - begun, SlotAllocator::rest);
+    want.services.at(3).slots.assign(5000, 1);
+    auto done = plane.apply(want, diff(plane.read().value(), want));
+    ASSERT_FALSE(done);
+    EXPECT_THAT(done.error().message, HasSubstr("service 3: there is no room for a slot table of 5000 entries"));
+    want.services.at(3).slots.assign(20, 2);
+    apply(plane, want);
+    EXPECT_EQ(plane.read().value(), want);
+}
+
+TEST_F(DataPlaneTest, ThePrefilterFollowsTheTables)
+{
+    auto plane = open(ephemeral());
+    const auto contents = [&] {
+        flb_prefilter filter{};
+        const std::uint32_t zero = 0;
+        EXPECT_EQ(bpf_map_lookup_elem(plane.map_fd("prefilter"), &zero, &filter), 0);
+        return filter;
+    };
+    apply(plane, example());
+    const auto index = flb_prefilter_index(ip("10.9.0.1").folded());
+    EXPECT_TRUE(contents().kinds[index] & FLB_KIND_LISTENER);
+    apply(plane, Tables{});
+    const auto empty = contents();
+    EXPECT_TRUE(std::ranges::all_of(empty.kinds, [](auto kinds) { return kinds == 0; }));
+}
+
+TEST_F(DataPlaneTest, TheClockCountsJiffies)
+{
+    const auto clock = Clock::open();
+    ASSERT_TRUE(clock) << clock.error().message;
+    const auto begun = std::chrono::steady_clock::now();
+    const auto first = clock->jiffies().value();
+    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+    const auto passed = clock->jiffies().value() - first;
+    const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begun;
+    EXPECT_NEAR(static_cast<double>(passed) / seconds.count(), clock->hz(), clock->hz() * 0.1);
+}
+
+// ---- hooks ------------------------------------------------------------------------------------------------
+
+TEST_F(DataPlaneTest, VethGetsTcxAndLosesItWithAnEphemeralDataPlane)
+{
+    if (!hooks::has_tcx(east_))
+        GTEST_SKIP() << "this kernel has no TCX";
+    {
+        auto plane = open(ephemeral());
+        const auto outcome = attach(plane, Attach::automatic);
+        EXPECT_EQ(outcome.hook, Hook::tcx);
+        EXPECT_EQ(outcome.driver, "veth");
+        EXPECT_THAT(outcome.why, HasSubstr("veth"));
+        EXPECT_EQ(flags_of(plane, east_), FLB_IFACE_ATTACHED);
+        EXPECT_THAT(hooks::tcx_programs(east_), ElementsAre(plane.programs()[1].id));
+        ASSERT_THAT(plane.attachments(), SizeIs(1));
+        EXPECT_EQ(plane.attachments()[0].program_id, plane.programs()[1].id);
+    }
+    EXPECT_THAT(hooks::tcx_programs(east_), IsEmpty());
+}
+
+TEST_F(DataPlaneTest, EachHookReplacesTheOneBefore)
+{
+    for (const bool pinned : {true, false}) {
+        auto plane = open(pinned ? options() : ephemeral());
+        const auto xdp = attach(plane, Attach::xdp);
+        EXPECT_EQ(xdp.hook, Hook::xdp);
+        EXPECT_THAT(xdp.warnings, testing::Contains(HasSubstr("east0: native XDP on veth forgets")));
+        EXPECT_EQ(flags_of(plane, east_), FLB_IFACE_ATTACHED | FLB_IFACE_REDIRECT);
+        EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(plane.programs()[0].id));
+
+        EXPECT_EQ(attach(plane, Attach::xdp_generic).hook, Hook::xdp_generic);
+        EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(plane.programs()[0].id));
+        EXPECT_EQ(flags_of(plane, east_), FLB_IFACE_ATTACHED);
+
+        ::setenv("FEATHERLB_NO_TCX", "1", 1);
+        EXPECT_EQ(attach(plane, Attach::tc).hook, Hook::clsact);
+        EXPECT_THAT(hooks::xdp_programs(east_), IsEmpty());
+        EXPECT_EQ(hooks::filter_program(east_), plane.programs()[1].id);
+        ::unsetenv("FEATHERLB_NO_TCX");
+
+        if (hooks::has_tcx(east_)) {
+            EXPECT_EQ(attach(plane, Attach::tc).hook, Hook::tcx);
+            EXPECT_EQ(hooks::filter_program(east_), 0u);
+        }
+        EXPECT_THAT(plane.attachments(), SizeIs(1));
+        ASSERT_TRUE(plane.remove_interface(east_));
+        EXPECT_THAT(plane.attachments(), IsEmpty());
+        EXPECT_THAT(hooks::tcx_programs(east_), IsEmpty());
+        EXPECT_THAT(plane.interfaces(), IsEmpty());
+    }
+}
+
+TEST_F(DataPlaneTest, AnotherProgramsFilterAndQdiscStay)
+{
+    ::setenv("FEATHERLB_NO_TCX", "1", 1);
+    bpf_tc_hook egress{};
+    egress.sz = sizeof(egress);
+    egress.ifindex = static_cast<int>(east_);
+    egress.attach_point = BPF_TC_EGRESS;
+    bpf_tc_opts filter{};
+    filter.sz = sizeof(filter);
+    filter.handle = 1;
+    filter.priority = 99;
+    {
+        auto plane = open(ephemeral());
+        attach(plane, Attach::tc);
+        filter.prog_fd = plane.tc_program_fd();
+        ASSERT_EQ(bpf_tc_attach(&egress, &filter), 0);
+    }
+    EXPECT_EQ(hooks::filter_program(east_), 0u);
+    filter.prog_fd = 0;
+    filter.prog_id = 0;
+    filter.flags = 0;
+    EXPECT_EQ(bpf_tc_query(&egress, &filter), 0);
+    run("tc qdisc del dev east0 clsact");
+    {
+        auto plane = open(ephemeral());
+        attach(plane, Attach::tc);
+    }
+    run("! tc qdisc show dev east0 | grep -q clsact"); // ours, idle: gone
+}
+
+TEST_F(DataPlaneTest, ALaterStartTakesOverAFilterThatAKilledProcessLeft)
+{
+    ::setenv("FEATHERLB_NO_TCX", "1", 1);
+    in_killed_process([this] {
+        static auto plane = open(ephemeral());
+        attach(plane, Attach::tc);
+    });
+    const auto left = hooks::filter_program(east_);
+    EXPECT_NE(left, 0u);
+    {
+        auto plane = open(ephemeral());
+        EXPECT_TRUE(attach(plane, Attach::tc).adopted);
+        EXPECT_NE(hooks::filter_program(east_), left);
+        auto second = open(ephemeral());
+        ASSERT_TRUE(second.set_interface({.ifindex = east_, .name = "east0"}));
+        const auto refused = second.attach({.ifindex = east_, .name = "east0", .mode = Attach::tc});
+        ASSERT_FALSE(refused);
+        EXPECT_THAT(refused.error().message, HasSubstr("another featherlb handles east0"));
+    }
+    EXPECT_EQ(hooks::filter_program(east_), 0u);
+}
+
+TEST_F(DataPlaneTest, AForeignXdpProgramIsNamedAndLeftAlone)
+{
+    auto foreign = open(ephemeral()); // any program will do
+    ASSERT_EQ(bpf_xdp_attach(static_cast<int>(east_), foreign.xdp_program_fd(), XDP_FLAGS_SKB_MODE, nullptr), 0);
+    auto plane = open(options());
+    ASSERT_TRUE(plane.set_interface({.ifindex = east_, .name = "east0"}));
+    const auto refused = plane.attach({.ifindex = east_, .name = "east0", .mode = Attach::xdp});
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().message, fmt::format("east0 has an XDP program that is not ours: program {} (\"flb_xdp\")",
+                                           foreign.programs()[0].id));
+    EXPECT_THAT(refused.error().remedy, HasSubstr("ip link set dev east0 xdp off"));
+    EXPECT_EQ(flags_of(plane, east_), 0u);
+    EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(foreign.programs()[0].id));
+    run("ip link set dev east0 xdpgeneric off");
+}
+
+TEST_F(DataPlaneTest, VethWithAPeerOfLargeMtuRefusesNativeXdpWithAReason)
+{
+    run("ip link set east0 mtu 9000 && ip link set east1 mtu 9000");
+    auto plane = open(ephemeral());
+    ASSERT_TRUE(plane.set_interface({.ifindex = east_, .name = "east0", .mtu = 9000}));
+    const auto refused = plane.attach({.ifindex = east_, .name = "east0", .mode = Attach::xdp});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("peer's MTU"));
+    EXPECT_THAT(refused.error().remedy, HasSubstr("attach: tc"));
+}
+
+// ---- adoption ---------------------------------------------------------------------------------------------
+
+TEST_F(DataPlaneTest, AKilledDaemonsDataPlaneIsAdoptedWithoutDetaching)
+{
+    for (const auto& [mode, no_tcx] : {std::pair{Attach::xdp, false}, std::pair{Attach::xdp_generic, false},
+             std::pair{Attach::tc, false}, std::pair{Attach::tc, true}}) {
+        if (no_tcx)
+            ::setenv("FEATHERLB_NO_TCX", "1", 1);
+        in_killed_process([this, mode = mode] {
+            static auto plane = open(options());
+            attach(plane, mode);
+            apply(plane, example());
+        });
+        auto plane = open(options());
+        EXPECT_TRUE(plane.adopted());
+        EXPECT_THAT(plane.warnings(), IsEmpty());
+        EXPECT_EQ(plane.read().value(), example());
+        EXPECT_THAT(plane.interfaces(), ElementsAre(east_));
+        const auto outcome = attach(plane, mode);
+        EXPECT_TRUE(outcome.adopted) << to_string(outcome.hook);
+        ASSERT_THAT(plane.attachments(), SizeIs(1));
+        const auto index = mode == Attach::tc ? 1u : 0u;
+        EXPECT_EQ(plane.attachments()[0].program_id, plane.programs()[index].id);
+        apply(plane, Tables{}); // slices were found again
+        EXPECT_THAT(plane.detach_others({}).value(), testing::Not(IsEmpty()));
+        EXPECT_THAT(hooks::xdp_programs(east_), IsEmpty());
+        EXPECT_THAT(hooks::tcx_programs(east_), IsEmpty());
+        EXPECT_EQ(hooks::filter_program(east_), 0u);
+        EXPECT_EQ(flags_of(plane, east_), 0u);
+        ::unsetenv("FEATHERLB_NO_TCX");
+    }
+}
+
+TEST_F(DataPlaneTest, AnInterfaceThatVanishedIsForgottenAndOneThatCameBackIsAttached)
+{
+    {
+        auto plane = open(options());
+        attach(plane, Attach::xdp);
+        run("ip link del east0");
+        EXPECT_THAT(plane.attachments(), IsEmpty());
+    }
+    auto plane = open(options());
+    EXPECT_THAT(plane.detach_others({}).value(), SizeIs(1));
+    EXPECT_TRUE(std::filesystem::is_empty(options().pins + "/links"));
+    ASSERT_TRUE(plane.remove_interface(east_));
+    SetUp();
+    EXPECT_FALSE(attach(plane, Attach::xdp).adopted);
+    EXPECT_THAT(plane.attachments(), SizeIs(1));
+}
+
+TEST_F(DataPlaneTest, DifferentSizesKeepThePinnedOnesWithAWarning)
+{
+    { const auto first = open(options()); }
+    auto wanted = options();
+    wanted.sizes.flows_max = 2048;
+    const auto plane = open(wanted);
+    EXPECT_EQ(plane.sizes().flows_max, 1024u);
+    EXPECT_THAT(plane.warnings(), ElementsAre(HasSubstr("flows.max stays 1024 instead of 2048")));
+}
+
+TEST_F(DataPlaneTest, AnotherLayoutIsRefusedWithTheWayOut)
+{
+    {
+        const auto plane = open(options());
+        flb_settings settings{};
+        const std::uint32_t zero = 0;
+        ASSERT_EQ(bpf_map_lookup_elem(plane.map_fd("settings"), &zero, &settings), 0);
+        settings.abi = FLB_ABI + 1;
+        ASSERT_EQ(bpf_map_update_elem(plane.map_fd("settings"), &zero, &settings, BPF_ANY), 0);
+    }
+    const auto plane = DataPlane::open(options());
+    ASSERT_FALSE(plane);
+    EXPECT_THAT(plane.error().message, HasSubstr("made by another version of featherlb"));
+    EXPECT_THAT(plane.error().remedy, HasSubstr("featherlb detach"));
+}
+
+TEST_F(DataPlaneTest, AnInterruptedStartIsBegunAnewAndAMissingMapIsNot)
+{
+    { const auto plane = open(options()); }
+    std::filesystem::remove(options().pins + "/maps/settings");
+    std::filesystem::remove(options().pins + "/maps/flows4");
+    { EXPECT_FALSE(open(options()).adopted()); }
+    std::filesystem::remove(options().pins + "/maps/flows4");
+    const auto plane = DataPlane::open(options());
+    ASSERT_FALSE(plane);
+    EXPECT_THAT(plane.error().message, HasSubstr("the map flows4 is missing"));
+}
+
+TEST_F(DataPlaneTest, TwoDaemonsDoNotShareAPinsDirectory)
+{
+    const auto first = open(options());
+    const auto second = DataPlane::open(options());
+    ASSERT_FALSE(second);
+    EXPECT_THAT(second.error().message, HasSubstr(fmt::format("another featherlb (process {})", ::getpid())));
+    EXPECT_FALSE(DataPlane::detach(options().pins, run_directory_));
+}
+
+TEST_F(DataPlaneTest, PinsOfAnotherLivingNetworkNamespaceAreRefused)
+{
+    const Fd here(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
+    {
+        auto plane = open(options());
+        attach(plane, Attach::xdp);
+    }
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+    const auto elsewhere = DataPlane::open(options());
+    ASSERT_EQ(::setns(here.get(), CLONE_NEWNET), 0);
+    ASSERT_FALSE(elsewhere);
+    EXPECT_THAT(elsewhere.error().message, HasSubstr("another network namespace"));
+}
+
+TEST_F(DataPlaneTest, DetachSaysWhatItRemovedAndFindsNothingTheSecondTime)
+{
+    ::setenv("FEATHERLB_NO_TCX", "1", 1);
+    {
+        auto plane = open(options());
+        attach(plane, Attach::tc);
+    }
+    const auto removed = DataPlane::detach(options().pins, run_directory_);
+    ASSERT_TRUE(removed);
+    EXPECT_THAT(*removed, testing::Contains("clsact filter on east0"));
+    EXPECT_THAT(*removed, testing::Contains("clsact qdisc on east0"));
+    EXPECT_EQ(hooks::filter_program(east_), 0u);
+    EXPECT_THAT(DataPlane::detach(options().pins, run_directory_).value(), IsEmpty());
+}
+
+// ---- what is missing --------------------------------------------------------------------------------------
+
+TEST_F(DataPlaneTest, WithoutABpfFileSystemTheRemedyIsNamed)
+{
+    auto wrong = options();
+    wrong.pins = run_directory_ + "/not-bpf/featherlb";
+    const auto plane = DataPlane::open(wrong);
+    ASSERT_FALSE(plane);
+    EXPECT_THAT(plane.error().message, HasSubstr("is not on a BPF file system"));
+    EXPECT_THAT(plane.error().remedy, HasSubstr("mount -t bpf bpf /sys/fs/bpf"));
+}
+
+TEST_F(DataPlaneTest, WithoutCapabilitiesTheMissingOnesAreNamed)
+{
+    const pid_t child = ::fork();
+    if (child == 0) {
+        __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+        std::array<__user_cap_data_struct, 2> none{};
+        ::syscall(SYS_capset, &header, none.data());
+        const auto plane = DataPlane::open(ephemeral());
+        const bool right = !plane && plane.error().message.find("CAP_NET_ADMIN CAP_BPF") != std::string::npos &&
+                           plane.error().remedy.find("run as root") != std::string::npos;
+        ::_exit(right ? 0 : 1);
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+}
+
+TEST_F(DataPlaneTest, InterfacesThatShareASlotAreRefused)
+{
+    auto plane = open(ephemeral());
+    ASSERT_TRUE(plane.set_interface({.ifindex = 5, .name = "a"}));
+    const auto refused = plane.set_interface({.ifindex = 5 + FLB_IFACE_SLOTS, .name = "b"});
+    ASSERT_FALSE(refused);
+    EXPECT_THAT(refused.error().message, HasSubstr("modulo 4096"));
+}
+
+// ---- sweeping ---------------------------------------------------------------------------------------------
+
+TEST_F(DataPlaneTest, SweepingFreesWhatExpiredInTheMapItself)
+{
+    auto plane = open(ephemeral());
+    apply(plane, example());
+    const auto clock = Clock::open();
+    const auto shift = tick_shift_for(clock->hz());
+    const auto now = static_cast<std::uint32_t>(clock->jiffies().value() >> shift);
+    flb_set4 set{};
+    set.way[0].f.ctl = std::uint64_t{FLB_FLOW_ESTABLISHED} << FLB_CTL_STATE_SHIFT | now;
+    set.way[0].f.backend = 1;
+    set.way[2].f.ctl = std::uint64_t{FLB_FLOW_SYN} << FLB_CTL_STATE_SHIFT | (now - 1000);
+    const std::uint32_t index = 77;
+    ASSERT_EQ(bpf_map_update_elem(plane.map_fd("flows4"), &index, &set, BPF_ANY), 0);
+    EXPECT_FALSE(plane.sweep(1024).value());
+    EXPECT_TRUE(plane.sweep(1024).value());
+    EXPECT_EQ(plane.flow_counts().connections, 1u);
+    EXPECT_EQ(plane.flow_counts().by_backend[1], 1u);
+    EXPECT_EQ(plane.sweep_totals().expired, 1u);
+}
+
+} // namespace
+} // namespace featherlb
