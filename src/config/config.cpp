@@ -74,8 +74,8 @@ std::optional<std::vector<InterfaceConfig>> read_interfaces(const Node& node, Pr
         node.kind == Node::Kind::scalar ? fmt::format("auto or [{}]", node.text.substr(0, 40)) : "auto or [eth0]";
     std::vector<InterfaceConfig> interfaces;
     Once<std::string> names;
-    for (const Node& item : list_items(node, "interfaces", example, problems)) {
-        interfaces.push_back(read_interface(item, problems));
+    for (const Node* item : list_items(node, "interfaces", example, problems)) {
+        interfaces.push_back(read_interface(*item, problems));
         const InterfaceConfig& added = interfaces.back();
         if (!added.name.empty())
             names.add(added.name, added.place, fmt::format("the interface {}", quote(added.name)), problems);
@@ -116,15 +116,15 @@ void read_source_addresses(const Node& node, SnatConfig& snat, Problems& problem
     if (node.kind == Node::Kind::scalar && node.text == "auto")
         return;
     Once<IpAddress> seen;
-    for (const Node& item : list_items(node, "snat.addresses", R"(auto or ["10.0.0.5"])", problems)) {
-        const auto text = read_text(item, "an entry of snat.addresses", problems);
+    for (const Node* item : list_items(node, "snat.addresses", R"(auto or ["10.0.0.5"])", problems)) {
+        const auto text = read_text(*item, "an entry of snat.addresses", problems);
         if (!text)
             continue;
         const auto address = parse_source_address(*text);
         if (!address) {
-            problems.add(item.place, fmt::format("snat.addresses: {}", address.error().what), address.error().remedy);
+            problems.add(item->place, fmt::format("snat.addresses: {}", address.error().what), address.error().remedy);
         } else {
-            seen.add(*address, item.place, fmt::format("the address {}", address->to_string()), problems);
+            seen.add(*address, item->place, fmt::format("the address {}", address->to_string()), problems);
             snat.addresses.push_back(*address);
         }
     }

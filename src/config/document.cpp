@@ -20,8 +20,6 @@ namespace {
 
 // The deepest sound file has six levels; more only serves to exhaust the stack.
 constexpr std::size_t deepest = 16;
-// Enough for ten thousand backends several times over, and memory stays bounded whatever the file says.
-constexpr std::size_t most_values = 500'000;
 
 constexpr std::string_view one_document = "keep everything in one document";
 constexpr std::string_view no_tags = "YAML tags (!name) are not used here";
@@ -188,8 +186,7 @@ private:
     void add(Node node)
     {
         if (++values_ > most_values)
-            throw Stop{{node.place, fmt::format("more than {} values", most_values),
-                "split the load over several balancers, or check how this file was made"}};
+            throw Stop{too_many_values(node.place)};
         if (stack_.empty()) {
             root_ = std::move(node);
             return;

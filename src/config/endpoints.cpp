@@ -25,10 +25,11 @@ tl::unexpected<Complaint> refuse(std::string what, std::string remedy)
 struct HostPort {
     std::string_view host;
     std::string_view port;
+    std::string_view suffix; // what stood behind the port, for remedies
     bool bracketed = false;
 };
 
-// `example`: what a right text looks like. `suffix` is what stood behind the port, for remedies.
+// `example`: what a right text looks like.
 Parsed<HostPort> split(std::string_view text, std::string_view suffix, std::string_view example)
 {
     if (text.starts_with('[')) {
@@ -38,14 +39,14 @@ Parsed<HostPort> split(std::string_view text, std::string_view suffix, std::stri
         if (close + 1 >= text.size() || text[close + 1] != ':')
             return refuse(fmt::format("{} has no port behind ]", quote(text)),
                 fmt::format("write {}", quote(fmt::format("{}:80{}", text.substr(0, close + 1), suffix))));
-        return HostPort{text.substr(1, close - 1), text.substr(close + 2), true};
+        return HostPort{text.substr(1, close - 1), text.substr(close + 2), suffix, true};
     }
     const std::size_t colon = text.rfind(':');
     if (colon == std::string_view::npos)
         return refuse(fmt::format("{} has no port", quote(text)),
             fmt::format("write {}", quote(fmt::format("{}:80{}", text, suffix))));
     if (text.find(':') == colon)
-        return HostPort{text.substr(0, colon), text.substr(colon + 1), false};
+        return HostPort{text.substr(0, colon), text.substr(colon + 1), suffix, false};
     std::string remedy = fmt::format("write {}", quote(example));
     if (const auto address = IpAddress::parse(text.substr(0, colon)))
         remedy = fmt::format(
@@ -162,7 +163,7 @@ Parsed<IpAddress> parse_host(const HostPort& parts, Purpose purpose)
     auto address = parse_address(parts.host, purpose);
     if (address && address->is_ipv4() && parts.bracketed)
         return refuse(fmt::format("brackets are for IPv6, and {} is IPv4", parts.host),
-            fmt::format("write {}", quote(fmt::format("{}:{}", parts.host, parts.port))));
+            fmt::format("write {}", quote(fmt::format("{}:{}{}", parts.host, parts.port, parts.suffix))));
     return address;
 }
 

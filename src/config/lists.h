@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -12,19 +13,25 @@
 
 namespace featherlb {
 
-// The items of a list; none, and a problem, if it is no list or an empty one. `example` shows the right form.
-[[nodiscard]] inline const std::vector<Node>& list_items(
+// The items of a list that have a value; none, and a problem, if it is no list or an empty one. Items without a value
+// are reported. `example` shows the right form.
+[[nodiscard]] inline std::vector<const Node*> list_items(
     const Node& node, std::string_view setting, std::string_view example, Problems& problems)
 {
-    static const std::vector<Node> none;
-    if (node.kind != Node::Kind::sequence) {
+    std::vector<const Node*> items;
+    if (node.kind != Node::Kind::sequence)
         problems.add(node.place, fmt::format("{} must be a list, not {}", setting, describe(node)),
             fmt::format("write {}", example));
-        return none;
-    }
-    if (node.items.empty())
+    else if (node.items.empty())
         problems.add(node.place, fmt::format("{} is an empty list", setting), fmt::format("write {}", example));
-    return node.items;
+    for (const Node& item : node.items) {
+        if (item.kind == Node::Kind::null)
+            problems.add(
+                item.place, fmt::format("an entry of {} has no value", setting), "write one, or remove the entry");
+        else
+            items.push_back(&item);
+    }
+    return items;
 }
 
 // Values that were seen, and where first.

@@ -105,6 +105,10 @@ void Section::report_unknown(const Node& key) const
         return problems_.add(key.place, fmt::format("{} does not belong here", name),
             fmt::format("it is a key of {}; {}", home->section, supported));
     std::string what = fmt::format("unknown key {}", name);
+    const std::size_t colon = key.text.find(':');
+    if (!key.quoted && colon != std::string::npos && contains(keys_.known, key.text.substr(0, colon)))
+        return problems_.add(key.place, std::move(what),
+            fmt::format("write a space behind the colon: {}: ...", key.text.substr(0, colon)));
     if (const auto meant = closest(key.text, keys_.known))
         return problems_.add(key.place, std::move(what), fmt::format("did you mean \"{}\"?", *meant));
     if (const auto meant = closest(key.text, keys_.later))

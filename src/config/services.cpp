@@ -89,13 +89,13 @@ void read_listeners(const Node* node, ServiceDraft& draft, Problems& problems)
 {
     if (node == nullptr) {
         draft.all_listeners_sound = false;
-    } else if (node->kind == Node::Kind::scalar) {
+    } else if (node->kind != Node::Kind::sequence) {
         read_listener(*node, draft, problems);
     } else {
-        const auto& items = list_items(*node, "listen", R"(listen: ["203.0.113.10:80/tcp"])", problems);
-        for (const Node& item : items)
-            read_listener(item, draft, problems);
-        draft.all_listeners_sound = draft.all_listeners_sound && !items.empty();
+        const auto items = list_items(*node, "listen", R"(listen: ["203.0.113.10:80/tcp"])", problems);
+        draft.all_listeners_sound = !items.empty() && items.size() == node->items.size();
+        for (const Node* item : items)
+            read_listener(*item, draft, problems);
     }
 }
 
@@ -190,11 +190,11 @@ void read_backends(const Node* node, ServiceDraft& draft, Problems& problems)
         return;
     }
     draft.backends_place = node->place;
-    const auto& items = list_items(*node, "backends", backends_example, problems);
-    draft.all_backends_sound = !items.empty();
+    const auto items = list_items(*node, "backends", backends_example, problems);
+    draft.all_backends_sound = !items.empty() && items.size() == node->items.size();
     SeenBackends seen;
-    for (const Node& item : items)
-        read_backend(item, draft, seen, problems);
+    for (const Node* item : items)
+        read_backend(*item, draft, seen, problems);
 }
 
 void check_weights(const ServiceDraft& draft, Problems& problems)
@@ -299,8 +299,8 @@ std::optional<Forward> read_forward(const Node& node, Problems& problems)
 std::vector<ServiceConfig> read_services(const Node& node, const ServiceDefaults& defaults, Problems& problems)
 {
     std::vector<ServiceConfig> services;
-    for (const Node& item : list_items(node, "services", service_example, problems))
-        services.push_back(read_service(item, defaults, problems));
+    for (const Node* item : list_items(node, "services", service_example, problems))
+        services.push_back(read_service(*item, defaults, problems));
     return services;
 }
 

@@ -37,8 +37,11 @@ Place Source::place(std::size_t offset) const
     offset = std::min(offset, text_.size());
     const auto next = std::upper_bound(line_starts_.begin(), line_starts_.end(), offset);
     const auto line = static_cast<std::size_t>(next - line_starts_.begin());
-    const std::size_t start = line_starts_[line - 1];
-    return {line, count_characters(text_.substr(start, offset - start)) + 1};
+    if (line != last_.place.line || offset < last_.offset)
+        last_ = {line_starts_[line - 1], {line, 1}};
+    last_.place.column += count_characters(text_.substr(last_.offset, offset - last_.offset));
+    last_.offset = offset;
+    return last_.place;
 }
 
 std::optional<Problem> Source::check() const
@@ -55,7 +58,9 @@ std::optional<Problem> Source::check() const
             return problem;
         at += character->length;
     }
-    return check_indentation();
+    if (auto problem = check_indentation())
+        return problem;
+    return check_values();
 }
 
 std::optional<Problem> Source::check_character(std::size_t offset, char32_t character) const
@@ -87,6 +92,23 @@ std::optional<Problem> Source::check_indentation() const
             return Problem{place(tab), "a tab in the indentation", "indent with spaces only"};
     }
     return std::nullopt;
+}
+
+std::optional<Problem> Source::check_values() const
+{
+    std::size_t count = 0;
+    for (std::size_t at = text_.find_first_of("[{,"); at != std::string_view::npos;
+         at = text_.find_first_of("[{,", at + 1)) {
+        if (++count > most_values)
+            return too_many_values(place(at));
+    }
+    return std::nullopt;
+}
+
+Problem too_many_values(Place place)
+{
+    return {place, fmt::format("more than {} values", most_values),
+        "split the load over several balancers, or check how this file was made"};
 }
 
 } // namespace featherlb

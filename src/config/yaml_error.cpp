@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -50,6 +51,25 @@ std::string_view word_at(std::string_view text)
     return text.substr(0, text.find_first_of(" \t\r\n,]}#"));
 }
 
+// yaml-cpp joins "flows:max" to the next line, as text that goes on, and complains there. The line before the one of
+// `offset`, if it is a word, a colon and something else without a space between.
+std::optional<Problem> missing_space(const Source& source, std::size_t offset)
+{
+    const std::string_view text = source.text();
+    const std::size_t line_start = text.substr(0, offset).rfind('\n');
+    if (line_start == std::string_view::npos || line_start == 0)
+        return std::nullopt;
+    const std::size_t previous = text.substr(0, line_start).rfind('\n');
+    const std::size_t from = text.find_first_not_of(" -", previous == std::string_view::npos ? 0 : previous + 1);
+    const std::size_t colon = text.find_first_not_of("abcdefghijklmnopqrstuvwxyz_", from);
+    if (colon >= line_start || colon == from || text[colon] != ':' || text[colon + 1] == ' ' ||
+        text[colon + 1] == '\r' || text[colon + 1] == '\n')
+        return std::nullopt;
+    const std::string_view key = text.substr(from, std::min<std::size_t>(colon - from, 40));
+    return Problem{source.place(from), fmt::format("no space behind the colon of {}", quote(key)),
+        fmt::format("write {}: and a space", key)};
+}
+
 } // namespace
 
 Problem explain_yaml_error(const Source& source, int position, const std::string& message)
@@ -67,6 +87,10 @@ Problem explain_yaml_error(const Source& source, int position, const std::string
         return {place,
             fmt::format("a value cannot begin with {}", quote(rest.substr(0, character ? character->length : 1))),
             "put the text in quotes"};
+    }
+    if (message == "illegal map value") {
+        if (auto problem = missing_space(source, offset))
+            return *std::move(problem);
     }
     const auto* known = std::find_if(explanations.begin(), explanations.end(),
         [&](const Explanation& explanation) { return message.starts_with(explanation.message); });
