@@ -70,6 +70,8 @@ struct Step {
     Frame out;
 };
 
+struct Connection;
+
 class Harness : public ::testing::TestWithParam<Param> {
 public:
     static constexpr std::uint16_t service_port = 80, backend_port = 8080, first_snat_port = 20000, snat_ports = 1000;
@@ -103,6 +105,9 @@ public:
     [[nodiscard]] flb_iface& iface(const Interface& interface);
     // A hop as the maps have it.
     [[nodiscard]] static flb_hop hop(const Mac& mac, const Interface& interface, const std::vector<Tag>& tags = {});
+
+    // The first connection of client 0 through service 1 to backend 1.
+    [[nodiscard]] Connection connection(flb_forward forward = FLB_SNAT, std::uint8_t protocol = protocol_tcp) const;
 
     // ---- running
     Outcome run(const Frame& in) { return run(to_bytes(in), in); }
@@ -143,7 +148,7 @@ struct Connection {
     std::vector<Tag> client_tags = {}, backend_tags = {};
     Interface client_side = Harness::clients(), backend_side = Harness::backends();
 
-    // The client's address is kept.
+    // The same with the client's own address towards the backend.
     [[nodiscard]] Connection kept() const;
 
     [[nodiscard]] Frame request(std::uint8_t flags = 0, Bytes payload = {}) const; // as the client sends it

@@ -111,6 +111,12 @@ void Harness::expect_sound_table() const
 
 // ---- connections -------------------------------------------------------------------------------------------
 
+Connection Harness::connection(flb_forward forward, std::uint8_t protocol) const
+{
+    const Connection c{.h = *this, .protocol = protocol};
+    return forward == FLB_SNAT ? c : c.kept();
+}
+
 Connection Connection::kept() const
 {
     Connection result = *this;

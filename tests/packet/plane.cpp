@@ -36,6 +36,32 @@ void set_size(bpf_object* object, const char* name, std::uint32_t entries)
         throw std::runtime_error(fmt::format("cannot size the map {}", name));
 }
 
+Outcome run_skb(int program, const Bytes& in, __sk_buff& context)
+{
+    static const std::map<int, Verdict> verdicts = {
+        {TC_ACT_UNSPEC, Verdict::pass}, {TC_ACT_SHOT, Verdict::drop}, {TC_ACT_REDIRECT, Verdict::redirect}};
+    Outcome out;
+    out.bytes.resize(largest_frame);
+    __sk_buff context_out{};
+    LIBBPF_OPTS(bpf_test_run_opts, options);
+    options.data_in = in.data();
+    options.data_size_in = static_cast<std::uint32_t>(in.size());
+    options.data_out = out.bytes.data();
+    options.data_size_out = static_cast<std::uint32_t>(out.bytes.size());
+    options.ctx_in = &context;
+    options.ctx_size_in = sizeof(context);
+    options.ctx_out = &context_out;
+    options.ctx_size_out = sizeof(context_out);
+    if (bpf_prog_test_run_opts(program, &options) != 0)
+        throw std::system_error(errno, std::generic_category(), "test run of TC");
+    context = context_out;
+    out.bytes.resize(options.data_size_out);
+    out.code = static_cast<int>(options.retval);
+    if (const auto found = verdicts.find(out.code); found != verdicts.end())
+        out.verdict = found->second;
+    return out;
+}
+
 void clear_hash(int fd)
 {
     flb_listener_key key{};
@@ -217,8 +243,6 @@ Outcome Plane::run_xdp(const Bytes& wire, const Arrival& arrival) const
 Outcome Plane::run_tc(const Bytes& wire, const Arrival& arrival) const
 {
     constexpr std::size_t macs = 12, tag = 4;
-    Outcome out;
-    out.bytes.resize(largest_frame);
     Bytes in = wire;
     __sk_buff context{};
     context.ifindex = arrival.ifindex;
@@ -231,32 +255,23 @@ Outcome Plane::run_tc(const Bytes& wire, const Arrival& arrival) const
                         static_cast<std::uint32_t>(wire[macs + 2]) << 8 | wire[macs + 3];
         in.erase(in.begin() + macs, in.begin() + macs + tag);
     }
-    __sk_buff context_out{};
-    LIBBPF_OPTS(bpf_test_run_opts, options);
-    options.data_in = in.data();
-    options.data_size_in = static_cast<std::uint32_t>(in.size());
-    options.data_out = out.bytes.data();
-    options.data_size_out = static_cast<std::uint32_t>(out.bytes.size());
-    options.ctx_in = &context;
-    options.ctx_size_in = sizeof(context);
-    options.ctx_out = &context_out;
-    options.ctx_size_out = sizeof(context_out);
-    if (bpf_prog_test_run_opts(programs_->front.program.get(), &options) != 0)
-        throw std::system_error(errno, std::generic_category(), "test run of TC");
-    out.bytes.resize(options.data_size_out);
-    if (context_out.cb[0]) {
-        const std::uint16_t protocol = ntohs(static_cast<std::uint16_t>(context_out.cb[2]));
-        const std::uint32_t tci = context_out.cb[1];
+    Outcome out = run_skb(programs_->front.program.get(), in, context);
+    if (context.cb[0]) {
+        const std::uint16_t protocol = ntohs(static_cast<std::uint16_t>(context.cb[2]));
+        const std::uint32_t tci = context.cb[1];
         const Bytes text = {static_cast<std::uint8_t>(protocol >> 8), static_cast<std::uint8_t>(protocol),
             static_cast<std::uint8_t>(tci >> 8), static_cast<std::uint8_t>(tci)};
         out.bytes.insert(out.bytes.begin() + macs, text.begin(), text.end());
     }
-    out.code = static_cast<int>(options.retval);
-    static const std::map<int, Verdict> verdicts = {
-        {TC_ACT_UNSPEC, Verdict::pass}, {TC_ACT_SHOT, Verdict::drop}, {TC_ACT_REDIRECT, Verdict::redirect}};
-    if (const auto found = verdicts.find(out.code); found != verdicts.end())
-        out.verdict = found->second;
     return out;
+}
+
+Outcome Plane::run_untouched(const Bytes& wire, unsigned ifindex) const
+{
+    __sk_buff context{};
+    context.ifindex = ifindex;
+    context.ingress_ifindex = ifindex;
+    return run_skb(bpf_program__fd(programs_->tc->progs.flb_tc), wire, context);
 }
 
 } // namespace featherlb::packet

@@ -56,6 +56,9 @@ public:
     // May be called from several threads at once. Throws if the kernel refuses the run.
     [[nodiscard]] Outcome run(Hook hook, const Bytes& wire, const Arrival& arrival) const;
 
+    // TC alone, without the program in front: the packet's tags stay in the packet.
+    [[nodiscard]] Outcome run_untouched(const Bytes& wire, unsigned ifindex) const;
+
     [[nodiscard]] flb_settings& settings() const { return table<flb_settings>("settings")[0]; }
     [[nodiscard]] std::span<flb_iface> ifaces() const { return table<flb_iface>("ifaces"); }
     [[nodiscard]] std::span<flb_service> services() const { return table<flb_service>("services"); }
