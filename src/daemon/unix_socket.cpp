@@ -60,7 +60,7 @@ Result<void> clear_place(const std::string& path, const sockaddr_un& address)
     if (!probe.valid())
         return failed(path, "cannot make a socket", "");
     if (::connect(probe.get(), generic(address), sizeof address) == 0 || errno == EAGAIN)
-        return fail(fmt::format("admin socket {}: another daemon answers there", path),
+        return fail(fmt::format("admin socket {}: another featherlb answers there", path),
             fmt::format("stop it first, or {}", other_place));
     if (errno != ECONNREFUSED && errno != ENOENT)
         return failed(path, "cannot find out whether another daemon is there", other_place);

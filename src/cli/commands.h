@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands, one file each. Each gives its exit code; what it found goes to `out`, what is wrong to `err`, a line
+// for each problem.
+#pragma once
+
+#include <iosfwd>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/result.h"
+#include "cli/arguments.h"
+
+namespace featherlb::cli {
+
+struct Streams {
+    std::ostream& out;
+    std::ostream& err;
+};
+
+[[nodiscard]] int run(const Arguments& arguments);
+[[nodiscard]] int check(const Arguments& arguments, Streams streams);
+[[nodiscard]] int reload(const Arguments& arguments, Streams streams);
+[[nodiscard]] int status(const Arguments& arguments, Streams streams);
+[[nodiscard]] int detach(const Arguments& arguments, Streams streams);
+[[nodiscard]] int version(const Arguments& arguments, Streams streams);
+
+// The command that `words` (without the program's name) ask for. Fails with 1 where `out` cannot be written.
+[[nodiscard]] int main(const std::vector<std::string>& words, Streams streams);
+
+// ---- shared by the commands ----
+
+// --socket, else what the configuration names, else the default.
+[[nodiscard]] std::string socket_of(const Arguments& arguments);
+[[nodiscard]] int complain(std::ostream& err, const Error& error, int code);
+void print(std::ostream& out, const nlohmann::json& json);
+
+} // namespace featherlb::cli
