@@ -20,7 +20,7 @@ machine_state() (
     grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding \
         /proc/sys/net/bridge/bridge-nf-call-iptables /proc/sys/kernel/randomize_va_space 2>/dev/null | sed 's/^/setting: /'
     awk '{ print "mount: " $5 }' /proc/self/mountinfo
-    find /sys/fs/bpf -mindepth 1 2>/dev/null | sed 's/^/pin: /'
+    find /sys/fs/bpf -mindepth 1 ! -name '*.debug' 2>/dev/null | sed 's/^/pin: /'
     find /sys/fs/cgroup -maxdepth 4 -type d 2>/dev/null | sed 's/^/cgroup: /'
     if command -v bpftool >/dev/null; then
         bpftool prog show 2>/dev/null | awk '/^[0-9]+:/ { print "BPF program: " $1 " " $2 " " $3 " " $4 }'
