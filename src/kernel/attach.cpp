@@ -58,13 +58,6 @@ std::string describe_program(std::uint32_t id)
     return name.empty() ? fmt::format("program {}", id) : fmt::format("program {} (\"{}\")", id, name);
 }
 
-// Is the filter at our place one that featherlb put there?
-bool our_filter_on(std::uint32_t ifindex)
-{
-    const std::uint32_t program = hooks::filter_program(ifindex);
-    return program != 0 && hooks::program_name(program) == "flb_tc";
-}
-
 std::vector<std::string> warnings_for(Hook hook, const std::string& name, const std::string& driver)
 {
     if (hook == Hook::xdp_generic)
@@ -176,7 +169,7 @@ struct Attachments::State {
     Result<void> put_link(Hook hook, const AttachRequest& request, const std::string& driver, AttachOutcome& outcome);
     Result<void> put_tc(const AttachRequest& request, const std::string& driver, AttachOutcome& outcome);
     Result<void> put_clsact(const AttachRequest& request, AttachOutcome& outcome);
-    void remove_links(std::uint32_t ifindex, std::optional<Hook> except, std::vector<std::string>& removed);
+    void remove_link(Hook hook, std::uint32_t ifindex, std::vector<std::string>& removed);
     void remove_clsact(std::uint32_t ifindex, std::vector<std::string>& removed);
     void remove_all(std::uint32_t ifindex, std::vector<std::string>& removed);
 };
@@ -239,11 +232,8 @@ Result<void> Attachments::State::put_link(
     } else {
         // An interface has XDP either native or generic: ours of the other kind must go first.
         std::vector<std::string> removed;
-        if (is_xdp(hook)) {
-            const Hook other = hook == Hook::xdp ? Hook::xdp_generic : Hook::xdp;
-            if (take_link(other, ifindex).valid())
-                remove_links(ifindex, Hook::tcx, removed);
-        }
+        if (is_xdp(hook))
+            remove_link(hook == Hook::xdp ? Hook::xdp_generic : Hook::xdp, ifindex, removed);
         if (auto error = occupied(hook, request))
             return fail(std::move(*error));
         if (const int error = hooks::create_link(hook, ifindex, program(hook), link))
@@ -268,7 +258,7 @@ Result<void> Attachments::State::put_clsact(const AttachRequest& request, Attach
         return fail(fmt::format("another featherlb handles {} already", request.name),
             "stop it first, or give it other interfaces");
     const std::uint32_t there = hooks::filter_program(ifindex);
-    if (there != 0 && !our_filter_on(ifindex))
+    if (there != 0 && !hooks::filter_is_ours(ifindex))
         return fail(fmt::format("{} has a filter at priority {}, handle {:#x}, that is not ours: {}", request.name,
                         hooks::filter_priority, hooks::filter_handle, describe_program(there)),
             fmt::format("remove it (`tc filter del dev {} ingress pref {}`)", request.name, hooks::filter_priority));
@@ -312,7 +302,9 @@ Result<void> Attachments::State::put(
         return done;
     // What we had on the interface's other hooks goes now that the new one works.
     std::vector<std::string> removed;
-    remove_links(request.ifindex, outcome.hook, removed);
+    for (const Hook other : link_hooks)
+        if (other != outcome.hook)
+            remove_link(other, request.ifindex, removed);
     if (outcome.hook != Hook::clsact)
         remove_clsact(request.ifindex, removed);
     return {};
@@ -347,26 +339,21 @@ Result<AttachOutcome> Attachments::attach(const AttachRequest& request)
     return outcome;
 }
 
-void Attachments::State::remove_links(
-    std::uint32_t ifindex, std::optional<Hook> except, std::vector<std::string>& removed)
+void Attachments::State::remove_link(Hook hook, std::uint32_t ifindex, std::vector<std::string>& removed)
 {
-    for (const Hook hook : link_hooks) {
-        if (hook == except)
-            continue;
-        Fd link;
-        if (const auto found = owned.find(ifindex); found != owned.end() && found->second.hook == hook) {
-            link = std::move(found->second.link);
-            owned.erase(found);
-        } else if (pinning()) {
-            link = hooks::open_pinned_link(pin(to_string(hook), ifindex));
-        }
-        // Detached at once: the kernel drops an unpinned link only some time after its last user.
-        bool had = link.valid() && hooks::detach_link(link) == 0;
-        if (pinning())
-            had = ::unlink(pin(to_string(hook), ifindex).c_str()) == 0 || had;
-        if (had)
-            removed.push_back(fmt::format("{} on {}", to_string(hook), interface_name(ifindex)));
+    Fd link;
+    if (const auto found = owned.find(ifindex); found != owned.end() && found->second.hook == hook) {
+        link = std::move(found->second.link);
+        owned.erase(found);
     }
+    if (!link.valid() && pinning())
+        link = hooks::open_pinned_link(pin(to_string(hook), ifindex));
+    // Detached at once: the kernel drops an unpinned link only some time after its last user.
+    bool had = link.valid() && hooks::detach_link(link) == 0;
+    if (pinning())
+        had = ::unlink(pin(to_string(hook), ifindex).c_str()) == 0 || had;
+    if (had)
+        removed.push_back(fmt::format("{} on {}", to_string(hook), interface_name(ifindex)));
 }
 
 void Attachments::State::remove_clsact(std::uint32_t ifindex, std::vector<std::string>& removed)
@@ -374,7 +361,7 @@ void Attachments::State::remove_clsact(std::uint32_t ifindex, std::vector<std::s
     const auto found = owned.find(ifindex);
     const bool ours = found != owned.end() && found->second.hook == Hook::clsact;
     const bool made = made_qdiscs.erase(ifindex) > 0 || (pinning() && ::rmdir(pin(marker, ifindex).c_str()) == 0);
-    if (our_filter_on(ifindex)) {
+    if (hooks::filter_is_ours(ifindex)) {
         // Somebody else's living data plane is not ours to remove.
         const Fd claim = ours ? std::move(found->second.claim) : hooks::claim_filter(ifindex);
         if (claim.valid() && hooks::remove_filter(ifindex) == 0)
@@ -388,7 +375,8 @@ void Attachments::State::remove_clsact(std::uint32_t ifindex, std::vector<std::s
 
 void Attachments::State::remove_all(std::uint32_t ifindex, std::vector<std::string>& removed)
 {
-    remove_links(ifindex, std::nullopt, removed);
+    for (const Hook hook : link_hooks)
+        remove_link(hook, ifindex, removed);
     remove_clsact(ifindex, removed);
 }
 
@@ -411,7 +399,7 @@ Result<std::vector<std::string>> Attachments::detach_others(const std::set<std::
                 candidates.insert(parts->second);
     if (struct if_nameindex* interfaces = ::if_nameindex()) {
         for (const auto* entry = interfaces; entry->if_index != 0; entry++)
-            if (!keep.contains(entry->if_index) && our_filter_on(entry->if_index))
+            if (!keep.contains(entry->if_index) && hooks::filter_is_ours(entry->if_index))
                 candidates.insert(entry->if_index);
         ::if_freenameindex(interfaces);
     }

@@ -8,11 +8,13 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
+#include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
@@ -133,51 +135,86 @@ std::uint32_t filter_program(std::uint32_t ifindex)
 
 namespace {
 
-// Filters on one side of the qdisc, or -1. Each filter is one message of the dump; so is each bare classifier,
-// which counts as somebody's too.
-int count_filters(mnl_socket* socket, std::uint32_t ifindex, std::uint32_t parent)
+struct CloseSocket {
+    void operator()(mnl_socket* socket) const { mnl_socket_close(socket); }
+};
+using Filters = std::vector<std::pair<tcmsg, std::string>>; // the string: what a BPF filter calls itself
+
+std::string name_of(const nlmsghdr* message)
 {
-    alignas(nlmsghdr) std::array<char, 16384> buffer{};
+    const auto find_name = [](const nlattr* option, void* name) {
+        if (mnl_attr_get_type(option) == TCA_BPF_NAME)
+            *static_cast<std::string*>(name) = mnl_attr_get_str(option);
+        return MNL_CB_OK;
+    };
+    const auto find_options = [](const nlattr* attribute, void* options) {
+        if (mnl_attr_get_type(attribute) == TCA_OPTIONS)
+            *static_cast<const nlattr**>(options) = attribute;
+        return MNL_CB_OK;
+    };
+    const nlattr* options = nullptr;
+    std::string name;
+    mnl_attr_parse(message, sizeof(tcmsg), find_options, &options);
+    if (options)
+        mnl_attr_parse_nested(options, find_name, &name);
+    return name;
+}
+
+// Filters on one side of the clsact qdisc; nothing where the kernel did not answer. A classifier without filters is
+// listed too, and counts as somebody's.
+std::optional<Filters> list_filters(std::uint32_t ifindex, std::uint32_t side)
+{
+    const std::unique_ptr<mnl_socket, CloseSocket> socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC));
+    if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
+        return std::nullopt;
+    alignas(nlmsghdr) std::array<char, 32768> buffer{};
     nlmsghdr* header = mnl_nlmsg_put_header(buffer.data());
     header->nlmsg_type = RTM_GETTFILTER;
     header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-    header->nlmsg_seq = parent;
+    header->nlmsg_seq = 1;
     auto* request = static_cast<tcmsg*>(mnl_nlmsg_put_extra_header(header, sizeof(tcmsg)));
     request->tcm_family = AF_UNSPEC;
     request->tcm_ifindex = static_cast<int>(ifindex);
-    request->tcm_parent = parent;
-    if (mnl_socket_sendto(socket, header, header->nlmsg_len) < 0)
-        return -1;
-    int count = 0;
-    const auto counter = [](const nlmsghdr*, void* data) {
-        ++*static_cast<int*>(data);
+    request->tcm_parent = TC_H_MAKE(TC_H_CLSACT, side);
+    if (mnl_socket_sendto(socket.get(), header, header->nlmsg_len) < 0)
+        return std::nullopt;
+    Filters filters;
+    const auto collect = [](const nlmsghdr* message, void* data) {
+        const auto* filter = static_cast<const tcmsg*>(mnl_nlmsg_get_payload(message));
+        static_cast<Filters*>(data)->emplace_back(*filter, name_of(message));
         return MNL_CB_OK;
     };
     for (int status = MNL_CB_OK; status > MNL_CB_STOP;) {
-        const auto length = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
+        const auto length = mnl_socket_recvfrom(socket.get(), buffer.data(), buffer.size());
         if (length <= 0)
-            return -1;
-        status = mnl_cb_run(buffer.data(), static_cast<std::size_t>(length), parent, mnl_socket_get_portid(socket),
-            counter, &count);
+            return std::nullopt;
+        status = mnl_cb_run(buffer.data(), static_cast<std::size_t>(length), 1, mnl_socket_get_portid(socket.get()),
+            collect, &filters);
         if (status < 0)
-            return -1;
+            return std::nullopt;
     }
-    return count;
+    return filters;
 }
 
 } // namespace
 
+bool filter_is_ours(std::uint32_t ifindex)
+{
+    const auto filters = list_filters(ifindex, TC_H_MIN_INGRESS);
+    return filters && std::ranges::any_of(*filters, [](const auto& filter) {
+        // libbpf names a filter after its program: "flb_tc:[12]".
+        return filter.first.tcm_handle == filter_handle && filter.first.tcm_info >> 16 == filter_priority &&
+               filter.second.starts_with("flb_tc:");
+    });
+}
+
 bool remove_idle_clsact(std::uint32_t ifindex)
 {
-    struct Close {
-        void operator()(mnl_socket* socket) const { mnl_socket_close(socket); }
-    };
-    const std::unique_ptr<mnl_socket, Close> socket(mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC));
-    if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) < 0)
-        return false;
-    for (const std::uint32_t side : {TC_H_MIN_INGRESS, TC_H_MIN_EGRESS})
-        if (count_filters(socket.get(), ifindex, TC_H_MAKE(TC_H_CLSACT, side)) != 0)
+    for (const std::uint32_t side : {TC_H_MIN_INGRESS, TC_H_MIN_EGRESS}) {
+        const auto filters = list_filters(ifindex, side);
+        if (!filters || !filters->empty())
             return false;
+    }
     auto hook = ingress_of(ifindex, static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS));
     return bpf_tc_hook_destroy(&hook) == 0;
 }

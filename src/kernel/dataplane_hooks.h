@@ -40,6 +40,8 @@ inline constexpr std::uint32_t filter_priority = 10;
 [[nodiscard]] Errno remove_filter(std::uint32_t ifindex);
 // The program at our place, 0 where there is none.
 [[nodiscard]] std::uint32_t filter_program(std::uint32_t ifindex);
+// Whether featherlb put it there. Unlike program_name, this needs no more than CAP_NET_ADMIN.
+[[nodiscard]] bool filter_is_ours(std::uint32_t ifindex);
 // Removes the clsact qdisc, unless somebody has a filter on it.
 [[nodiscard]] bool remove_idle_clsact(std::uint32_t ifindex);
 
@@ -47,7 +49,7 @@ inline constexpr std::uint32_t filter_priority = 10;
 // Whether this kernel knows TCX at all.
 [[nodiscard]] bool has_tcx(std::uint32_t ifindex);
 [[nodiscard]] std::vector<std::uint32_t> tcx_programs(std::uint32_t ifindex);
-// "flb_tc"; empty where there is no such program, or no right to ask.
+// "flb_tc"; empty where there is no such program, or no right to ask (the kernel wants CAP_SYS_ADMIN).
 [[nodiscard]] std::string program_name(std::uint32_t id);
 
 // Says to other processes in this network namespace that a clsact filter on the interface belongs to a living

@@ -583,6 +583,38 @@ TEST_F(DataPlaneTest, WithoutCapabilitiesTheMissingOnesAreNamed)
     EXPECT_EQ(status, 0);
 }
 
+TEST_F(DataPlaneTest, TheDocumentedCapabilitiesAreEnough)
+{
+    using Set = std::vector<unsigned>;
+    for (const Set& set : {Set{CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON}, Set{CAP_NET_ADMIN, CAP_SYS_ADMIN}}) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+            std::array<__user_cap_data_struct, 2> data{};
+            for (const unsigned capability : set)
+                data[capability / 32].effective = data[capability / 32].permitted |= 1u << capability % 32;
+            ::syscall(SYS_capset, &header, data.data());
+            try {
+                for (const char* no_tcx : {"0", "1", "1"}) {
+                    ::setenv("FEATHERLB_NO_TCX", no_tcx, 1);
+                    for (const Attach mode : {Attach::tc, Attach::xdp, Attach::tc}) {
+                        auto plane = open(options());
+                        attach(plane, mode);
+                        (void)plane.sweep(64).value();
+                    }
+                }
+                ::_exit(DataPlane::detach(options().pins, run_directory_) ? 0 : 2);
+            } catch (const std::exception& error) {
+                fmt::print(stderr, "{}\n", error.what());
+                ::_exit(1);
+            }
+        }
+        int status = 0;
+        ::waitpid(child, &status, 0);
+        EXPECT_EQ(status, 0);
+    }
+}
+
 TEST_F(DataPlaneTest, InterfacesThatShareASlotAreRefused)
 {
     auto plane = open(ephemeral());
