@@ -136,23 +136,6 @@ FLB_INLINE void decide_fill(const int v6, struct flb_flow* f, const __u64* addre
         atomic_store(&flow_words(f)[FLOW_KEY_WORDS(v6) + i], addresses[i]);
 }
 
-/* Frees the reply's entry of a connection that a new one with the same client tuple has replaced, so that late
- * packets of its backend do not reach the new one. */
-FLB_INLINE void decide_forget_replaced(const int v6, const struct flow_request* owner)
-{
-    struct flow_ref reply = {.index = owner->replaced_pair};
-
-    if (owner->replaced_generation == FLOW_NOTHING_REPLACED)
-        return;
-    reply.f = flow_at(v6, reply.index);
-    if (!reply.f)
-        return;
-    reply.ctl = atomic_load(&reply.f->ctl);
-    if (flow_is_reply(flow_state(reply.ctl)) && atomic_load(&reply.f->pair) == owner->index &&
-        atomic_load(&reply.f->aux) == owner->replaced_generation)
-        flow_release(&reply);
-}
-
 /* Fills and publishes both entries of a reserved pair: s->request is the owner's. */
 FLB_INLINE int decide_store_pair(const int v6, struct slow* s, __u32 reply_index, __u32 state)
 {
@@ -189,8 +172,22 @@ FLB_INLINE int decide_store_pair(const int v6, struct slow* s, __u32 reply_index
 
     flow_publish(reply, FLB_FLOW_REPLY_NEW);
     flow_publish(owner, state);
-    decide_forget_replaced(v6, &s->request);
     return STEP_NEXT;
+}
+
+/* Another processor has just stored this very flow: use what it decided. */
+FLB_INLINE int decide_use_existing(const int v6, struct slow* s)
+{
+    FLOW_ROLLED
+    for (int i = 0; i < DECIDE_FIND_TRIES; i++) {
+        struct flow_ref ref;
+
+        if (!flow_find(v6, &s->packet.key, &ref) || flow_is_reply(flow_state(ref.ctl)))
+            continue;
+        if (flow_load_recipe(v6, &ref, &s->recipe))
+            return STEP_NEXT;
+    }
+    return FLB_DROP_table_contended;
 }
 
 /* `dnat`: the reply's key is given by the client and the backend. */
@@ -203,8 +200,8 @@ FLB_INLINE int decide_reserve_reply_dnat(const int v6, struct slow* s)
         return STEP_NEXT;
     case FLOW_FULL:
         return FLB_DROP_table_full;
-    case FLOW_EXISTS:
-        return FLB_DROP_tuple_in_use;
+    case FLOW_EXISTS: /* by this very flow, which another processor has just stored, or by another */
+        return decide_use_existing(v6, s) ? FLB_DROP_tuple_in_use : STEP_STORED;
     default:
         return FLB_DROP_table_contended;
     }
@@ -218,6 +215,7 @@ FLB_INLINE int decide_reserve_reply_snat(const int v6, struct slow* s, const str
     const struct flb_settings* settings = flow_settings();
     __u64* cursor = bpf_map_lookup_elem(&backend_ports, &backend_index);
     __u32 ports, pool;
+    int contended = 0;
 
     if (!settings || !cursor)
         return FLB_DROP_not_configured;
@@ -243,23 +241,9 @@ FLB_INLINE int decide_reserve_reply_snat(const int v6, struct slow* s, const str
             return STEP_NEXT;
         if (result == FLOW_FULL)
             return FLB_DROP_table_full;
+        contended = result == FLOW_CONTENDED;
     }
-    return FLB_DROP_ports_exhausted;
-}
-
-/* Another processor has just stored this very flow: use what it decided. */
-FLB_INLINE int decide_use_existing(const int v6, struct slow* s)
-{
-    FLOW_ROLLED
-    for (int i = 0; i < DECIDE_FIND_TRIES; i++) {
-        struct flow_ref ref;
-
-        if (!flow_find(v6, &s->packet.key, &ref) || flow_is_reply(flow_state(ref.ctl)))
-            continue;
-        if (flow_load_recipe(v6, &ref, &s->recipe))
-            return STEP_NEXT;
-    }
-    return FLB_DROP_table_contended;
+    return contended ? FLB_DROP_table_contended : FLB_DROP_ports_exhausted;
 }
 
 /* Makes the pair and the recipe of a new flow. A full table is a reason to drop only where the connection cannot
@@ -283,6 +267,8 @@ FLB_INLINE int decide_flow(const int v6, struct slow* s, const struct flb_servic
         result = decide_reserve_reply_snat(v6, s, backend, backend_index);
     else if (store)
         result = decide_reserve_reply_dnat(v6, s);
+    if (result == STEP_STORED)
+        return STEP_NEXT;
     decide_recipe(v6, &s->recipe, &s->packet, &s->out, backend_index);
     if (result)
         return result == FLB_DROP_table_full && !snat ? STEP_NEXT : result;

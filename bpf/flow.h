@@ -61,8 +61,8 @@ struct flow_ref {
 enum flow_result { FLOW_OK = 0, FLOW_EXISTS, FLOW_RESTING, FLOW_FULL, FLOW_CONTENDED };
 
 enum flow_mode {
-    FLOW_OWNER = 0,        /* a closing or expired connection of the same key is replaced */
-    FLOW_REPLY_FRESH = 1,  /* a key whose connection has just closed counts as taken (FLOW_RESTING) */
+    FLOW_OWNER = 0,
+    FLOW_REPLY_FRESH = 1, /* a key whose connection has just closed counts as taken (FLOW_RESTING) */
     FLOW_REPLY_ANY = 2
 };
 
@@ -72,11 +72,16 @@ struct flow_request {
     __u32 mode; /* enum flow_mode */
     /* answers */
     __u32 index;
-    __u32 generation;      /* of the entry as reserved */
-    __u32 replaced_pair;   /* FLOW_OWNER that replaced its own key: the old pair and generation */
-    __u32 replaced_generation; /* FLOW_NOTHING_REPLACED: none */
+    __u32 generation; /* of the entry as reserved */
 };
-#define FLOW_NOTHING_REPLACED 0xffffffffu
+
+/* A number that the verifier shall see bounded: one that comes back from the stack has lost its bounds, and the
+ * empty asm keeps the compiler from knowing better and leaving out the mask. */
+FLB_INLINE __u32 bounded(__u32 number, __u32 mask)
+{
+    asm volatile("" : "+r"(number));
+    return number & mask;
+}
 
 FLB_INLINE __u32 flow_state(__u64 ctl)
 {
@@ -123,7 +128,7 @@ FLB_INLINE int flow_has_expired(__u64 ctl, __u32 now, const struct flb_settings*
 {
     __s32 idle = (__s32)(now - (__u32)ctl);
 
-    return idle > (__s32)settings->timeout[flow_state(ctl) & (FLB_FLOW_STATES - 1)];
+    return idle > (__s32)settings->timeout[bounded(flow_state(ctl), FLB_FLOW_STATES - 1)];
 }
 
 FLB_INLINE __u64 flow_hash(const int v6, const struct flow_key* key)
@@ -328,7 +333,7 @@ FLB_INLINE void flow_survey_set(const int v6, struct flb_flow* first, const stru
         if (state == FLB_FLOW_BUSY)
             continue;
         if (state == FLB_FLOW_EMPTY || flow_is_closed(state) ||
-            (state != FLB_FLOW_REPLY && flow_has_expired(ctl, request->now, settings))) {
+            (!flow_is_reply(state) && flow_has_expired(ctl, request->now, settings))) {
             if (s->place == FLOW_NOWHERE) {
                 s->place = base + way;
                 s->ctl = ctl;
@@ -354,7 +359,8 @@ FLB_INLINE enum flow_liveness flow_reply_liveness(const int v6, struct flb_flow*
     return flow_state(owner.ctl) >= FLB_FLOW_CLOSED_CLIENT ? FLOW_AT_REST : FLOW_ALIVE;
 }
 
-/* A proven reply's entry of this set whose connection is over. */
+/* A reply's entry of this set whose connection is over. The owner's line is read for those only that are proven
+ * or have been silent for long: an unproven one is judged by its own age, as long as it is young. */
 FLB_INLINE void flow_survey_replies(const int v6, struct flb_flow* first, __u32 base, __u32 now,
     const struct flb_settings* settings, struct flow_survey* s)
 {
@@ -363,7 +369,10 @@ FLB_INLINE void flow_survey_replies(const int v6, struct flb_flow* first, __u32 
         struct flb_flow* f = flow_way(v6, first, way);
         __u64 ctl = atomic_load(&f->ctl);
 
-        if (flow_state(ctl) != FLB_FLOW_REPLY || flow_reply_liveness(v6, f, now, settings) == FLOW_ALIVE)
+        if (!flow_is_reply(flow_state(ctl)) ||
+            (flow_state(ctl) == FLB_FLOW_REPLY_NEW && !flow_has_expired(ctl, now, settings)))
+            continue;
+        if (flow_reply_liveness(v6, f, now, settings) == FLOW_ALIVE)
             continue;
         s->place = base + way;
         s->ctl = ctl;
@@ -386,9 +395,7 @@ FLB_INLINE enum flow_result flow_may_replace(const int v6, struct flb_flow* f, _
             return liveness == FLOW_GONE ? FLOW_OK : FLOW_EXISTS;
         return liveness == FLOW_AT_REST && request->mode == FLOW_REPLY_FRESH ? FLOW_RESTING : FLOW_OK;
     }
-    if (flow_has_expired(ctl, request->now, settings))
-        return FLOW_OK;
-    return request->mode == FLOW_OWNER && flow_is_closing(state) ? FLOW_OK : FLOW_EXISTS;
+    return flow_has_expired(ctl, request->now, settings) ? FLOW_OK : FLOW_EXISTS;
 }
 
 FLB_INLINE void flow_write_key(const int v6, struct flb_flow* f, const struct flow_key* key)
@@ -427,8 +434,6 @@ FLB_INLINE enum flow_result flow_reserve_once(const int v6, struct flb_flow* fir
 
         if (result != FLOW_OK)
             return result;
-        request->replaced_pair = atomic_load(&f->pair);
-        request->replaced_generation = flow_generation(s.ctl);
     }
     if (s.place >= FLB_WAYS)
         atomic_or(&first->ctl, FLB_CTL_MARK); /* before the key can be found there */
@@ -452,7 +457,6 @@ FLB_INLINE enum flow_result flow_reserve(const int v6, struct flow_request* requ
     const struct flb_settings* settings = flow_settings();
     enum flow_result result = FLOW_CONTENDED;
 
-    request->replaced_generation = FLOW_NOTHING_REPLACED;
     if (!first || !settings || !flow_lock(first))
         return FLOW_CONTENDED;
     FLOW_ROLLED

@@ -11,6 +11,19 @@
 /* FOLLOW_GONE: the flow has expired, or the packet begins a new connection: go on as for an unknown one. */
 enum follow { FOLLOW_ON = 0, FOLLOW_GONE = 1 };
 
+#define FOLLOW_TRIES 2 /* both directions may change the state at the same moment */
+
+/* After a change that lost against another one: look again, if the flow still is the same. */
+FLB_INLINE int follow_again(struct flow_ref* ref)
+{
+    __u64 ctl = atomic_load(&ref->f->ctl);
+
+    if (flow_generation(ctl) != flow_generation(ref->ctl) || !flow_is_live(ctl))
+        return 0;
+    ref->ctl = ctl;
+    return 1;
+}
+
 /* The reply's entry learns that its owner is proven, so that it is not taken for an unproven one. */
 FLB_INLINE void follow_prove(const int v6, const struct flow_ref* owner, __u32 now)
 {
@@ -33,12 +46,28 @@ FLB_INLINE enum follow follow_age(struct flow_ref* ref, __u32 now)
     return FOLLOW_ON;
 }
 
+/* A connection that is not proven needs its reply's entry, which may be replaced any time: without it the source
+ * port is no longer ours. Looked after once a tick. */
+FLB_INLINE enum follow follow_unproven(const int v6, struct flow_ref* owner, __u32 now)
+{
+    struct flow_ref reply;
+
+    if (!flow_reply(v6, owner, &reply)) {
+        flow_release(owner);
+        return FOLLOW_GONE;
+    }
+    flow_advance(&reply, flow_state(reply.ctl), now);
+    return FOLLOW_ON;
+}
+
+/* The next state after this segment of the client. An RST of a client that is not proven changes nothing: it may
+ * be forged, and an unproven flow is short-lived and replaceable anyway. */
 FLB_INLINE __u32 follow_client_tcp(__u32 state, const struct packet* p, __u32 expected)
 {
     if (state == FLB_FLOW_SYN_ACK && (p->tcp_flags & TCP_ACK) && p->ack == expected)
         state = FLB_FLOW_ESTABLISHED;
     if (p->tcp_flags & TCP_RST)
-        return flow_is_closed(state) ? state : FLB_FLOW_RESET;
+        return flow_is_closed(state) || !flow_is_proven(state) ? state : FLB_FLOW_RESET;
     if (!(p->tcp_flags & TCP_FIN))
         return state;
     if (state == FLB_FLOW_ESTABLISHED)
@@ -46,40 +75,72 @@ FLB_INLINE __u32 follow_client_tcp(__u32 state, const struct packet* p, __u32 ex
     return state == FLB_FLOW_FIN_BACKEND ? FLB_FLOW_CLOSED_BACKEND : state;
 }
 
+/* The client begins anew on a tuple that is closing: both old entries go, so that nothing of the old connection
+ * is taken for the new one. */
+FLB_INLINE enum follow follow_anew(const int v6, struct flow_ref* owner)
+{
+    struct flow_ref reply;
+
+    if (flow_reply(v6, owner, &reply))
+        flow_release(&reply);
+    flow_release(owner);
+    return FOLLOW_GONE;
+}
+
+FLB_INLINE void follow_client_state(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
+{
+    FLOW_ROLLED
+    for (int i = 0; i < FOLLOW_TRIES; i++) {
+        __u32 state = flow_state(ref->ctl);
+        __u32 next;
+
+        if (p->protocol == IPPROTO_UDP)
+            next = state == FLB_FLOW_UDP_REPLIED ? FLB_FLOW_UDP_STREAM : state;
+        else
+            next = follow_client_tcp(state, p, atomic_load(&ref->f->aux));
+        if (next == state)
+            return;
+        if (flow_advance(ref, next, now)) {
+            if (flow_is_proven(next) && !flow_is_proven(state))
+                follow_prove(v6, ref, now);
+            return;
+        }
+        if (!follow_again(ref))
+            return;
+    }
+}
+
 /* A packet from the client; `ref` is the owner. */
 FLB_INLINE enum follow follow_client(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
 {
     __u32 state = flow_state(ref->ctl);
-    __u32 next = state;
 
-    if ((__u32)ref->ctl != now && follow_age(ref, now))
-        return FOLLOW_GONE;
-    if (p->protocol == IPPROTO_UDP) {
-        if (state != FLB_FLOW_UDP_REPLIED)
-            return FOLLOW_ON;
-        next = FLB_FLOW_UDP_STREAM;
-    } else {
-        if (state == FLB_FLOW_ESTABLISHED && !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
-            return FOLLOW_ON;
-        if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && flow_is_closing(state))
+    if ((__u32)ref->ctl != now) {
+        if (follow_age(ref, now))
             return FOLLOW_GONE;
-        next = follow_client_tcp(state, p, atomic_load(&ref->f->aux));
+        if (!flow_is_proven(state) && follow_unproven(v6, ref, now))
+            return FOLLOW_GONE;
     }
-    if (next == state)
+    if (state == FLB_FLOW_UDP_STREAM || state == FLB_FLOW_UDP_NEW ||
+        (state == FLB_FLOW_ESTABLISHED && !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))))
         return FOLLOW_ON;
-    flow_advance(ref, next, now);
-    if (flow_is_proven(next) && !flow_is_proven(state) && next != FLB_FLOW_RESET)
-        follow_prove(v6, ref, now);
+    if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && flow_is_closing(state))
+        return follow_anew(v6, ref);
+    follow_client_state(v6, ref, p, now);
     return FOLLOW_ON;
 }
 
-/* The owner's next state after this packet of the backend. */
+/* The owner's next state after this packet of the backend. A refused connection is closed: the backend's word is
+ * good, and nobody needs the entry. */
 FLB_INLINE __u32 follow_backend_state(__u32 state, const struct packet* p)
 {
     if (p->protocol == IPPROTO_UDP)
         return state == FLB_FLOW_UDP_NEW ? FLB_FLOW_UDP_REPLIED : state;
-    if (p->tcp_flags & TCP_RST)
-        return flow_is_closed(state) ? state : FLB_FLOW_RESET;
+    if (p->tcp_flags & TCP_RST) {
+        if (flow_is_closed(state))
+            return state;
+        return flow_is_proven(state) ? FLB_FLOW_RESET : FLB_FLOW_CLOSED_BACKEND;
+    }
     if ((p->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK))
         return state == FLB_FLOW_SYN ? FLB_FLOW_SYN_ACK : state;
     if (state == FLB_FLOW_MIDSTREAM && (p->tcp_flags & TCP_ACK))
@@ -91,34 +152,44 @@ FLB_INLINE __u32 follow_backend_state(__u32 state, const struct packet* p)
     return state == FLB_FLOW_FIN_CLIENT ? FLB_FLOW_CLOSED_CLIENT : state;
 }
 
+FLB_INLINE void follow_backend_owner(struct flow_ref* owner, struct flow_ref* reply, const struct packet* p, __u32 now)
+{
+    FLOW_ROLLED
+    for (int i = 0; i < FOLLOW_TRIES; i++) {
+        __u32 state = flow_state(owner->ctl);
+        __u32 next = follow_backend_state(state, p);
+
+        if (next == state)
+            return;
+        if (next == FLB_FLOW_SYN_ACK)
+            atomic_store(&owner->f->aux, p->seq + 1); /* what will prove the client */
+        if (flow_advance(owner, next, now)) {
+            if ((next == FLB_FLOW_ESTABLISHED || next == FLB_FLOW_FIN_BACKEND) &&
+                flow_state(reply->ctl) == FLB_FLOW_REPLY_NEW)
+                flow_advance(reply, FLB_FLOW_REPLY, now);
+            return;
+        }
+        if (!follow_again(owner))
+            return;
+    }
+}
+
 /* A packet from the backend; `ref` is the reply's entry. The owner's line is touched only when something is to be
  * learned: an age, a flag, or while the connection is not proven. */
 FLB_INLINE enum follow follow_backend(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
 {
     struct flow_ref owner;
-    __u32 state, next;
 
     if ((__u32)ref->ctl == now && flow_state(ref->ctl) == FLB_FLOW_REPLY &&
         !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
         return FOLLOW_ON;
-    if (!flow_owner(v6, ref->f, &owner)) {
-        flow_release(ref);
-        return FOLLOW_GONE;
-    }
-    if ((__u32)owner.ctl != now && follow_age(&owner, now)) {
+    if (!flow_owner(v6, ref->f, &owner) || ((__u32)owner.ctl != now && follow_age(&owner, now))) {
         flow_release(ref);
         return FOLLOW_GONE;
     }
     if ((__u32)ref->ctl != now)
         flow_advance(ref, flow_state(ref->ctl), now);
-    state = flow_state(owner.ctl);
-    next = follow_backend_state(state, p);
-    if (next == FLB_FLOW_SYN_ACK)
-        atomic_store(&owner.f->aux, p->seq + 1);
-    if (next != state)
-        flow_advance(&owner, next, now);
-    if (next == FLB_FLOW_ESTABLISHED && flow_state(ref->ctl) == FLB_FLOW_REPLY_NEW)
-        flow_advance(ref, FLB_FLOW_REPLY, now);
+    follow_backend_owner(&owner, ref, p, now);
     return FOLLOW_ON;
 }
 

@@ -34,6 +34,7 @@ FLB_INLINE void hook_input(hook_context* context, struct parse_input* in)
     in->end = hook_end(context);
     in->frame = context->len;
     in->ifindex = context->ifindex;
+    in->gso = context->gso_size;
     in->outer_tci = 0;
     in->outer_protocol = 0;
     if (context->vlan_present) {
@@ -50,7 +51,8 @@ FLB_INLINE int hook_pull(hook_context* context)
     return readable < wanted && bpf_skb_pull_data(context, wanted) == 0;
 }
 
-FLB_INLINE int hook_is_for_us(hook_context* context)
+/* A frame for another station is none of ours. */
+FLB_INLINE int hook_is_for_us(hook_context* context, const struct flb_iface* in)
 {
     return context->pkt_type == 0; /* PACKET_HOST */
 }
@@ -62,7 +64,7 @@ FLB_INLINE void hook_segment(hook_context* context, struct packet* p)
 
     if (!segment)
         return;
-    segment += p->l4 - p->l3 + (p->protocol == IPPROTO_TCP ? sizeof(struct tcphdr) : sizeof(struct udphdr));
+    segment += p->l4 - p->l3 + p->transport;
     p->segment = segment > 0xffff ? 0xffff : (__u16)segment;
 }
 
@@ -71,7 +73,7 @@ FLB_INLINE int hook_set_tags(hook_context* context, struct packet* p, const stru
     const __u16 layout = FLB_LINK_TAGS | FLB_LINK_OUTER_AD | FLB_LINK_INNER_AD;
     __u32 before = replay_tags(p->from.link);
     __u32 after = replay_tags(to->link);
-    __u32 inline_before = before == FLB_MAX_VLANS ? 1 : 0;
+    __u32 l3 = sizeof(struct ethhdr) + (after == FLB_MAX_VLANS ? sizeof(struct parse_vlan_tag) : 0);
 
     if (before == 0 && after == 0)
         return STEP_NEXT;
@@ -85,9 +87,8 @@ FLB_INLINE int hook_set_tags(hook_context* context, struct packet* p, const stru
         return FLB_DROP_rewrite_failed;
     if (after && bpf_skb_vlan_push(context, replay_tag_protocol(to->link, FLB_LINK_OUTER_AD), to->vlan[0]))
         return FLB_DROP_rewrite_failed;
-    /* the outermost tag is in metadata, so only a second one moves the headers */
-    p->l3 += ((after == FLB_MAX_VLANS) - inline_before) * sizeof(struct parse_vlan_tag);
-    p->l4 += ((after == FLB_MAX_VLANS) - inline_before) * sizeof(struct parse_vlan_tag);
+    p->l4 += l3 - p->l3; /* the outermost tag is in metadata now, so only a second one stands before the headers */
+    p->l3 = l3;
     return STEP_NEXT;
 }
 

@@ -29,6 +29,7 @@ FLB_INLINE void hook_input(hook_context* context, struct parse_input* in)
     in->end = hook_end(context);
     in->frame = (__u32)(in->end - in->data);
     in->ifindex = context->ingress_ifindex;
+    in->gso = 0;
     in->outer_tci = 0;
     in->outer_protocol = 0;
 }
@@ -39,9 +40,14 @@ FLB_INLINE int hook_pull(hook_context* context)
     return 0;
 }
 
-FLB_INLINE int hook_is_for_us(hook_context* context)
+/* A frame for another station, as promiscuous interfaces and flooding bridges see them, is none of ours. */
+FLB_INLINE int hook_is_for_us(hook_context* context, const struct flb_iface* in)
 {
-    return 1; /* parse has seen no packet type; the address of the frame decides, see pipeline.h */
+    __u8* mac = hook_data(context);
+
+    if ((void*)(mac + ETH_ALEN) > hook_end(context))
+        return 0;
+    return *(__u32*)mac == *(const __u32*)in->mac && *(__u16*)(mac + 4) == *(const __u16*)(in->mac + 4);
 }
 
 FLB_INLINE void hook_segment(hook_context* context, struct packet* p)

@@ -9,14 +9,14 @@
 #include "flow.h"
 
 /* A step's answer: STEP_NEXT goes on, STEP_PASS leaves the packet to the stack, STEP_RESET answers a client's
- * segment with RST; anything above 0 is an enum flb_drop_reason. */
-enum step { STEP_RESET = -2, STEP_PASS = -1, STEP_NEXT = 0 };
+ * segment with RST; STEP_STORED is decide.h's own; anything above 0 is an enum flb_drop_reason. */
+enum step { STEP_STORED = -3, STEP_RESET = -2, STEP_PASS = -1, STEP_NEXT = 0 };
 
 struct packet {
     struct flow_key key;
     struct flb_hop from; /* who sent the frame, on which interface, under which tags; 8-byte aligned */
     __u16 segment;       /* largest IP packet that this becomes on the wire; differs from length under GSO */
-    __u16 sender_port;   /* padding made useful: source port, network byte order */
+    __u16 transport;     /* bytes of the TCP or UDP header */
     __u32 length;        /* of the IP packet */
     __u32 l3;            /* offsets from the start of the frame */
     __u32 l4;
@@ -52,15 +52,9 @@ struct way {
     __u32 orphan;    /* towards a client of whom we know nothing: a route must be found */
 };
 
-/* Offsets that come back from the stack have lost their bounds with the verifier; the empty asm keeps the compiler
- * from knowing better and leaving out the mask. No header begins behind L4_MASK. */
+/* No header begins behind these; see bounded(). */
 #define L3_MASK 0x3f
 #define L4_MASK 0x7ff
-FLB_INLINE __u32 bounded(__u32 offset, __u32 mask)
-{
-    asm volatile("" : "+r"(offset));
-    return offset & mask;
-}
 
 #define swap16(x) __builtin_bswap16(x)
 #define swap32(x) __builtin_bswap32(x)

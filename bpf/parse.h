@@ -33,6 +33,7 @@ struct parse_input {
     void* end;       /* of what can be read directly */
     __u32 frame;     /* bytes of the whole frame */
     __u32 ifindex;   /* that it came in by */
+    __u32 gso;       /* bytes of a segment's payload; 0: the packet is one segment */
     __u16 outer_tci; /* tag in metadata (TC) */
     __u16 outer_protocol; /* ETH_P_8021Q or ETH_P_8021AD in host byte order; 0: no such tag */
 };
@@ -106,6 +107,7 @@ FLB_INLINE int parse_transport(const struct parse_input* in, struct packet* p, _
         header = (((__u8*)tcp)[12] >> 4) * 4;
         if (header < sizeof(*tcp) || header > payload)
             return FLB_DROP_bad_tcp_header;
+        p->transport = (__u16)header;
         p->tcp_flags = ((__u8*)tcp)[13];
         p->seq = swap32(tcp->seq);
         p->ack = swap32(tcp->ack_seq);
@@ -119,6 +121,7 @@ FLB_INLINE int parse_transport(const struct parse_input* in, struct packet* p, _
         length = swap16(udp->len);
         if (!p->fragment && (length < sizeof(*udp) || length > payload))
             return FLB_DROP_bad_length;
+        p->transport = sizeof(*udp);
         *ports = *(__be32*)udp;
     }
     return STEP_NEXT;
@@ -147,7 +150,7 @@ FLB_INLINE int parse_ipv4(const struct parse_input* in, struct packet* p)
         return FLB_DROP_bad_length;
     room = in->frame - p->l3;
     p->length = swap16(ip->tot_len);
-    if (!p->length) /* a GSO packet of 64 KiB and more */
+    if (!p->length && in->gso) /* 64 KiB and more */
         p->length = room;
     if (p->length > room || p->length < header)
         return FLB_DROP_bad_length;
@@ -163,15 +166,17 @@ FLB_INLINE int parse_ipv4(const struct parse_input* in, struct packet* p)
     return step;
 }
 
+struct parse_extension {
+    __u8 next;
+    __u8 length;
+    __be16 offset; /* of a fragment header */
+};
+
 /* Walks the extension headers; leaves the transport's protocol and offset in p. STEP_PASS: another protocol. */
 FLB_INLINE int parse_extensions(const struct parse_input* in, struct packet* p)
 {
     for (int i = 0; i < PARSE_MAX_EXTENSIONS; i++) {
-        struct {
-            __u8 next;
-            __u8 length;
-            __be16 offset; /* of a fragment header */
-        }* header;
+        struct parse_extension* header;
 
         if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)
             return STEP_NEXT;
@@ -180,7 +185,7 @@ FLB_INLINE int parse_extensions(const struct parse_input* in, struct packet* p)
             return STEP_PASS;
         if (p->l4 > L4_MASK)
             return FLB_DROP_extension_headers;
-        header = (void*)((char*)in->data + bounded(p->l4, L4_MASK));
+        header = (struct parse_extension*)((char*)in->data + bounded(p->l4, L4_MASK));
         if ((char*)header + 8 > (char*)in->end)
             return FLB_DROP_truncated;
         if (p->protocol == IPPROTO_FRAGMENT) {
@@ -220,7 +225,7 @@ FLB_INLINE int parse_ipv6(const struct parse_input* in, struct packet* p)
     p->l4 = p->l3 + sizeof(*ip);
     room = in->frame - p->l3;
     p->length = swap16(ip->payload_len) + sizeof(*ip);
-    if (p->length == sizeof(*ip)) /* a jumbogram or a GSO packet of 64 KiB and more */
+    if (p->length == sizeof(*ip) && in->gso) /* 64 KiB and more */
         p->length = room;
     p->key.w[1] = (__u64)words[0] | (__u64)words[1] << 32;
     p->key.w[2] = (__u64)words[2] | (__u64)words[3] << 32;

@@ -51,6 +51,7 @@ static __attribute__((noinline)) int reset6(hook_context* context, struct packet
 FLB_INLINE int route_back(const int v6, hook_context* context, const struct packet* p, struct recipe* r)
 {
     struct bpf_fib_lookup fib = {};
+    long result;
 
     fib.ifindex = context->ingress_ifindex;
     fib.tot_len = p->segment;
@@ -65,7 +66,10 @@ FLB_INLINE int route_back(const int v6, hook_context* context, const struct pack
         fib.ipv4_src = (__be32)r->addresses[0];
         fib.ipv4_dst = (__be32)(r->addresses[0] >> 32);
     }
-    if (bpf_fib_lookup(context, &fib, sizeof(fib), 0) != BPF_FIB_LKUP_RET_SUCCESS)
+    result = bpf_fib_lookup(context, &fib, sizeof(fib), 0);
+    if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
+        return FLB_DROP_too_big;
+    if (result != BPF_FIB_LKUP_RET_SUCCESS)
         return FLB_DROP_no_return_path;
     __builtin_memcpy(r->to.mac, fib.dmac, ETH_ALEN);
     r->to.link = (__u16)(fib.ifindex & FLB_LINK_SLOT);
@@ -109,10 +113,13 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
 {
     struct recipe r = {};
     struct way way = {};
-    struct flb_iface* out;
-    __u32 slot;
-    int step = known(v6, p, &r, &way);
+    __u32 slot = p->from.link & FLB_LINK_SLOT;
+    struct flb_iface* out = bpf_map_lookup_elem(&ifaces, &slot);
+    int step;
 
+    if (!out || !hook_is_for_us(context, out))
+        return STEP_PASS;
+    step = known(v6, p, &r, &way);
     if (step == STEP_PASS)
         step = decide_unknown(v6, p, &r, &way);
     if (step)
@@ -169,8 +176,6 @@ FLB_INLINE int pipeline(hook_context* context)
     struct parse_input in;
     int v6 = 0, verdict = HOOK_DROP, step;
 
-    if (!hook_is_for_us(context))
-        return HOOK_PASS;
     hook_input(context, &in);
     step = parse(&in, &p, &v6);
     if (step && hook_pull(context)) {

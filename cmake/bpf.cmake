@@ -5,31 +5,35 @@ find_program(BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
 
 set(bpf_out ${CMAKE_BINARY_DIR}/bpf)
 file(MAKE_DIRECTORY ${bpf_out})
-file(GLOB bpf_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bpf/*.bpf.c)
 file(GLOB bpf_headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bpf/*.h ${CMAKE_SOURCE_DIR}/include/featherlb/*.h)
 
-set(skeletons)
-foreach(source ${bpf_sources})
-    get_filename_component(name ${source} NAME)
-    string(REPLACE ".bpf.c" "" name ${name})
-    set(object ${bpf_out}/${name}.bpf.o)
-    set(skeleton ${bpf_out}/${name}.skel.h)
-    add_custom_command(
-        OUTPUT ${object}
-        COMMAND ${BPF_CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror
-                -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/bpf
-                -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE} -c ${source} -o ${object}
-        DEPENDS ${source} ${bpf_headers}
-        VERBATIM)
-    add_custom_command(
-        OUTPUT ${skeleton}
-        COMMAND ${BPFTOOL} gen skeleton ${object} name ${name}_bpf > ${skeleton}
-        DEPENDS ${object}
-        VERBATIM)
-    list(APPEND skeletons ${skeleton})
-endforeach()
+# An interface library `name` with the skeletons of the given sources: x.bpf.c -> x.skel.h, struct x_bpf.
+function(add_bpf_skeletons name)
+    set(skeletons)
+    foreach(source ${ARGN})
+        get_filename_component(base ${source} NAME)
+        string(REPLACE ".bpf.c" "" base ${base})
+        set(object ${bpf_out}/${base}.bpf.o)
+        set(skeleton ${bpf_out}/${base}.skel.h)
+        add_custom_command(
+            OUTPUT ${object}
+            COMMAND ${BPF_CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror
+                    -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/bpf
+                    -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE} -c ${source} -o ${object}
+            DEPENDS ${source} ${bpf_headers}
+            VERBATIM)
+        add_custom_command(
+            OUTPUT ${skeleton}
+            COMMAND ${BPFTOOL} gen skeleton ${object} name ${base}_bpf > ${skeleton}
+            DEPENDS ${object}
+            VERBATIM)
+        list(APPEND skeletons ${skeleton})
+    endforeach()
+    add_custom_target(${name}_skeletons DEPENDS ${skeletons})
+    add_library(${name} INTERFACE)
+    target_include_directories(${name} SYSTEM INTERFACE ${bpf_out})
+    add_dependencies(${name} ${name}_skeletons)
+endfunction()
 
-add_custom_target(bpf_skeletons DEPENDS ${skeletons})
-add_library(featherlb_bpf INTERFACE)
-target_include_directories(featherlb_bpf SYSTEM INTERFACE ${bpf_out})
-add_dependencies(featherlb_bpf bpf_skeletons)
+file(GLOB bpf_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bpf/*.bpf.c)
+add_bpf_skeletons(featherlb_bpf ${bpf_sources})
