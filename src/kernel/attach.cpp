@@ -3,22 +3,20 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
-#include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <net/if.h>
 #include <unistd.h>
 
+#include "kernel/dataplane_choice.h"
 #include "kernel/dataplane_hooks.h"
 #include "kernel/dataplane_pins.h"
-#include "kernel/ethtool.h"
 #include "kernel/map.h"
 
 namespace featherlb {
@@ -27,11 +25,6 @@ namespace {
 
 constexpr std::array link_hooks = {Hook::xdp, Hook::xdp_generic, Hook::tcx};
 constexpr std::string_view marker = "clsact"; // links/clsact-IFINDEX: we made the qdisc
-
-bool is_xdp(Hook hook)
-{
-    return hook == Hook::xdp || hook == Hook::xdp_generic;
-}
 
 std::string interface_name(std::uint32_t ifindex)
 {
@@ -58,38 +51,6 @@ std::string describe_program(std::uint32_t id)
     return name.empty() ? fmt::format("program {}", id) : fmt::format("program {} (\"{}\")", id, name);
 }
 
-std::vector<std::string> warnings_for(Hook hook, const std::string& name, const std::string& driver)
-{
-    if (hook == Hook::xdp_generic)
-        return {fmt::format("{}: generic XDP is slow for bulk transfers while the sender segments in hardware; `attach: "
-                            "tc` is faster here, or switch off tso and gso at the senders",
-            name)};
-    if (hook != Hook::xdp || driver != "veth")
-        return {};
-    return {fmt::format("{0}: native XDP on veth forgets that a checksum is partial, so frames of senders with checksum "
-                        "offload arrive broken; switch it off at both end hosts (`ethtool -K DEVICE tx off`), or use "
-                        "`attach: tc`",
-                name),
-        fmt::format("{0}: frames that native XDP sends are lost where the peer of the veth that they leave by has "
-                    "neither an XDP program nor `gro on`",
-            name)};
-}
-
-std::string explain(Hook hook, const AttachRequest& request, const std::string& driver, int error)
-{
-    std::string text = std::strerror(error);
-    if (!is_xdp(hook))
-        return text;
-    if (error == ERANGE && driver == "veth")
-        return text + " (veth refuses native XDP where the peer's MTU is above about 3,500, or where the peer has more "
-                      "transmit queues than " + request.name + " has receive queues)";
-    if (error == EOPNOTSUPP)
-        return text + " (the driver has no native XDP)";
-    if (error == EINVAL || error == ERANGE)
-        return text + " (an MTU above what the driver can do under XDP, or too few queues)";
-    return text;
-}
-
 // Nothing where nobody else is there.
 std::optional<Error> occupied(Hook hook, const AttachRequest& request)
 {
@@ -97,9 +58,10 @@ std::optional<Error> occupied(Hook hook, const AttachRequest& request)
         const auto programs = hooks::xdp_programs(request.ifindex);
         if (programs.empty())
             return std::nullopt;
-        return Error{fmt::format("{} has an XDP program that is not ours: {}", request.name,
-                         describe_program(programs[0])),
-            fmt::format("stop what attached it or remove it (`ip link set dev {0} xdp off`), or set `attach: tc` for {0}",
+        return Error{
+            fmt::format("{} has an XDP program that is not ours: {}", request.name, describe_program(programs[0])),
+            fmt::format(
+                "stop what attached it or remove it (`ip link set dev {0} xdp off`), or set `attach: tc` for {0}",
                 request.name)};
     }
     for (const std::uint32_t id : hooks::tcx_programs(request.ifindex))
@@ -110,40 +72,6 @@ std::optional<Error> occupied(Hook hook, const AttachRequest& request)
 }
 
 } // namespace
-
-std::string_view to_string(Hook hook)
-{
-    switch (hook) {
-    case Hook::xdp:
-        return "xdp";
-    case Hook::xdp_generic:
-        return "xdp-generic";
-    case Hook::tcx:
-        return "tcx";
-    case Hook::clsact:
-        return "clsact";
-    }
-    return "unknown";
-}
-
-std::string driver_of(const std::string& interface)
-{
-    return Ethtool().driver(interface);
-}
-
-HookChoice choose_hook(std::string_view driver)
-{
-    // By the names that the drivers give themselves. What is not listed is taken for a network card.
-    constexpr std::array<std::string_view, 15> virtual_drivers = {"veth", "bridge", "macvlan", "macvtap", "ipvlan",
-        "bonding", "team", "tun", "802.1Q VLAN Support", "vxlan", "geneve", "dummy", "wireguard", "gre", "openvswitch"};
-    if (driver == "veth")
-        return {false, "frames that XDP sends through veth may be lost, and partial checksums break"};
-    if (driver.empty())
-        return {false, "the device has no driver that could run XDP"};
-    if (std::ranges::find(virtual_drivers, driver) != virtual_drivers.end())
-        return {false, fmt::format("{} is a virtual device", driver)};
-    return {true, fmt::format("the driver {} may run XDP", driver)};
-}
 
 struct Attachments::State {
     struct Owned {
@@ -218,8 +146,8 @@ Result<void> Attachments::State::put_link(
     const std::uint32_t ifindex = request.ifindex;
     const auto failed = [&](int error) {
         Error result = bpf_error({}, error);
-        result.message = fmt::format(
-            "attaching {} to {}: {}", to_string(hook), request.name, explain(hook, request, driver, error));
+        result.message = fmt::format("attaching {} to {}: {}", to_string(hook), request.name,
+            explain_attach_error(hook, request.name, driver, error));
         if (result.remedy.empty() && is_xdp(hook))
             result.remedy = "set `attach: tc` or `attach: auto` for this interface";
         return fail(std::move(result));
@@ -278,8 +206,7 @@ Result<void> Attachments::State::put_clsact(const AttachRequest& request, Attach
     return {};
 }
 
-Result<void> Attachments::State::put_tc(
-    const AttachRequest& request, const std::string& driver, AttachOutcome& outcome)
+Result<void> Attachments::State::put_tc(const AttachRequest& request, const std::string& driver, AttachOutcome& outcome)
 {
     // FEATHERLB_NO_TCX lets tests take the way of Linux below 6.6.
     const char* forbidden = std::getenv("FEATHERLB_NO_TCX");
@@ -335,7 +262,7 @@ Result<AttachOutcome> Attachments::attach(const AttachRequest& request)
     }
     if (!done)
         return fail(done.error());
-    outcome.warnings = warnings_for(outcome.hook, request.name, outcome.driver);
+    outcome.warnings = attach_warnings(outcome.hook, request.name, outcome.driver);
     return outcome;
 }
 

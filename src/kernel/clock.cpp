@@ -23,7 +23,9 @@ struct Clock::Program {
     ~Program() { clock_bpf__destroy(skeleton); }
 };
 
-Clock::Clock(std::unique_ptr<Program> program, std::uint32_t hz) : program_(std::move(program)), hz_(hz) {}
+Clock::Clock(std::unique_ptr<Program> program, std::uint32_t hz) : program_(std::move(program)), hz_(hz)
+{
+}
 Clock::~Clock() = default;
 Clock::Clock(Clock&&) noexcept = default;
 Clock& Clock::operator=(Clock&&) noexcept = default;
@@ -71,7 +73,7 @@ std::uint32_t tick_shift_for(std::uint32_t hz)
 
 std::uint32_t to_ticks(std::chrono::seconds time, std::uint32_t hz, std::uint32_t tick_shift)
 {
-    const std::uint64_t jiffies = static_cast<std::uint64_t>(std::max<std::int64_t>(time.count(), 0)) * hz;
+    const std::uint64_t jiffies = static_cast<std::uint64_t>(std::clamp<std::int64_t>(time.count(), 0, 1ll << 32)) * hz;
     const std::uint64_t ticks = (jiffies + (1ull << tick_shift) - 1) >> tick_shift;
     // The programs compare ages as signed 32-bit numbers.
     return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(ticks, 1, 0x7fffffff));
@@ -86,7 +88,7 @@ namespace {
 
 struct StateTimeout {
     flb_flow_state state;
-    std::chrono::seconds Timeouts::* time;
+    std::chrono::seconds Timeouts::*time;
 };
 
 constexpr std::array state_timeouts = {

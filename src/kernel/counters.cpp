@@ -19,7 +19,8 @@ DropReason drop_reason(std::uint32_t reason)
     static constexpr std::array<DropReason, FLB_DROP_REASON_COUNT> reasons = {
         {{"none", ""}, FLB_DROP_REASONS(FLB_REASON_TEXT)}};
 #undef FLB_REASON_TEXT
-    return reason < reasons.size() ? reasons[reason] : DropReason{"unknown", "a reason that this version does not know"};
+    return reason < reasons.size() ? reasons[reason]
+                                   : DropReason{"unknown", "a reason that this version does not know"};
 }
 
 BackendCounts sum_backend(std::span<const flb_backend_counters> cells, std::uint32_t backends, std::uint32_t backend)

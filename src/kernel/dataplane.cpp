@@ -129,14 +129,17 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
     const auto declared = Programs::declared_maps();
     if (!declared)
         return fail(declared.error());
-    auto maps = open_maps(*declared, options.sizes, paths,
+    auto maps = open_maps(
+        *declared, options.sizes, paths,
         [&](flb_settings& settings) { return fill_fresh_settings(settings, clock->hz()); }, warnings);
     if (!maps)
         return fail(maps.error());
-    auto programs = Programs::load([&](const std::string& name) {
-        const auto found = maps->maps.find(name);
-        return found == maps->maps.end() ? -1 : found->second.fd();
-    }, constants_for(*maps));
+    auto programs = Programs::load(
+        [&](const std::string& name) {
+            const auto found = maps->maps.find(name);
+            return found == maps->maps.end() ? -1 : found->second.fd();
+        },
+        constants_for(*maps));
     if (!programs)
         return fail(programs.error());
     auto tables = TableStore::open(*maps);
@@ -157,7 +160,9 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
     return DataPlane(std::move(state));
 }
 
-DataPlane::DataPlane(std::unique_ptr<State> state) : state_(std::move(state)) {}
+DataPlane::DataPlane(std::unique_ptr<State> state) : state_(std::move(state))
+{
+}
 DataPlane::~DataPlane() = default;
 DataPlane::DataPlane(DataPlane&&) noexcept = default;
 DataPlane& DataPlane::operator=(DataPlane&&) noexcept = default;

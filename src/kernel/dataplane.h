@@ -28,10 +28,10 @@
 namespace featherlb {
 
 struct DataPlaneSizes {
-    std::uint32_t flows_max = 262144;   // connections of each family = sets of each table: half load when full
-    std::uint32_t services = 16384;     // rows, one for each service and family
-    std::uint32_t backends = 16384;     // rows, those that drain included; row 0 is never used
-    std::uint32_t slots = 4u << 20;     // backend numbers of all slot tables together
+    std::uint32_t flows_max = 262144; // connections of each family = sets of each table: half load when full
+    std::uint32_t services = 16384;   // rows, one for each service and family
+    std::uint32_t backends = 16384;   // rows, those that drain included; row 0 is never used
+    std::uint32_t slots = 4u << 20;   // backend numbers of all slot tables together
     std::uint32_t snat_addresses = 65536;
     friend bool operator==(const DataPlaneSizes&, const DataPlaneSizes&) = default;
 };
@@ -55,7 +55,7 @@ struct InterfaceRecord {
 struct ProgramInfo {
     std::string name; // "flb_xdp", "flb_tc"
     std::uint32_t id = 0;
-    std::string tag;  // 16 hexadecimal digits: the same code has the same tag
+    std::string tag;                // 16 hexadecimal digits: the same code has the same tag
     std::uint32_t instructions = 0; // as verified (0: the kernel does not say)
 };
 
@@ -73,10 +73,10 @@ public:
     DataPlane(DataPlane&&) noexcept;
     DataPlane& operator=(DataPlane&&) noexcept;
 
-    [[nodiscard]] bool adopted() const;                        // the maps were there already
+    [[nodiscard]] bool adopted() const;                             // the maps were there already
     [[nodiscard]] const std::vector<std::string>& warnings() const; // of open(), worth a line in the log each
-    [[nodiscard]] DataPlaneSizes sizes() const;                // as they are; an adopted map keeps its size
-    [[nodiscard]] Limits limits() const;                       // for make_tables
+    [[nodiscard]] DataPlaneSizes sizes() const;                     // as they are; an adopted map keeps its size
+    [[nodiscard]] Limits limits() const;                            // for make_tables
     [[nodiscard]] std::vector<ProgramInfo> programs() const;
 
     // What is in the maps. Timeouts are kept in ticks, so one read back may be a second longer than it was set.

@@ -188,8 +188,8 @@ std::optional<Filters> list_filters(std::uint32_t ifindex, std::uint32_t side)
         const auto length = mnl_socket_recvfrom(socket.get(), buffer.data(), buffer.size());
         if (length <= 0)
             return std::nullopt;
-        status = mnl_cb_run(buffer.data(), static_cast<std::size_t>(length), 1, mnl_socket_get_portid(socket.get()),
-            collect, &filters);
+        status = mnl_cb_run(
+            buffer.data(), static_cast<std::size_t>(length), 1, mnl_socket_get_portid(socket.get()), collect, &filters);
         if (status < 0)
             return std::nullopt;
     }

@@ -18,8 +18,8 @@ namespace featherlb::hooks {
 using Errno = int;
 
 struct LinkInfo {
-    std::uint32_t type = 0;       // BPF_LINK_TYPE_*
-    std::uint32_t ifindex = 0;    // 0: the interface is gone
+    std::uint32_t type = 0;    // BPF_LINK_TYPE_*
+    std::uint32_t ifindex = 0; // 0: the interface is gone
     std::uint32_t program_id = 0;
 };
 [[nodiscard]] Errno create_link(Hook hook, std::uint32_t ifindex, int program, Fd& link);

@@ -82,14 +82,14 @@ Result<MapSet> adopt(const std::vector<MapShape>& declared, const PinPaths& path
         return fail(settings.error());
     // The version first: another version may have other maps, and that is the better message.
     if (settings->shape().value_size != sizeof(flb_settings))
-        return fail(fmt::format("what is pinned in {} was made by another version of featherlb", paths.root),
-            detach_remedy);
+        return fail(
+            fmt::format("what is pinned in {} was made by another version of featherlb", paths.root), detach_remedy);
     if (auto checked = check_settings(settings->values<flb_settings>()[0], paths.root); !checked)
         return fail(checked.error());
     for (const auto& shape : declared) {
         if (!exists(paths.map(shape.name)))
-            return fail(fmt::format("the map {} is missing from what is pinned in {}", shape.name, paths.root),
-                detach_remedy);
+            return fail(
+                fmt::format("the map {} is missing from what is pinned in {}", shape.name, paths.root), detach_remedy);
         auto map = Map::open_pinned(paths.map(shape.name));
         if (!map)
             return fail(map.error());
@@ -166,8 +166,7 @@ DataPlaneSizes MapSet::sizes() const
 
 std::uint32_t entries_for(const MapShape& declared, const DataPlaneSizes& sizes, std::uint32_t processors)
 {
-    const auto found =
-        std::ranges::find_if(sized_maps, [&](const SizedMap& map) { return map.name == declared.name; });
+    const auto found = std::ranges::find_if(sized_maps, [&](const SizedMap& map) { return map.name == declared.name; });
     if (found == sized_maps.end())
         return declared.max_entries;
     switch (found->by) {

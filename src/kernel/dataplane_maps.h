@@ -4,8 +4,8 @@
 // interrupted before anything was attached, and are made anew.
 #pragma once
 
-#include <functional>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -40,7 +40,8 @@ struct MapSet {
     std::vector<std::string>& warnings);
 
 // Entries of the map with this name; `declared` for those that the daemon does not size.
-[[nodiscard]] std::uint32_t entries_for(const MapShape& declared, const DataPlaneSizes& sizes, std::uint32_t processors);
+[[nodiscard]] std::uint32_t entries_for(
+    const MapShape& declared, const DataPlaneSizes& sizes, std::uint32_t processors);
 // What an operator gets to read where an adopted map has another size than asked for; empty: no difference.
 [[nodiscard]] std::vector<std::string> size_warnings(const DataPlaneSizes& pinned, const DataPlaneSizes& wanted);
 

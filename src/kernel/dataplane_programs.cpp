@@ -110,7 +110,9 @@ struct Programs::Skeletons {
     std::unique_ptr<tc_bpf, Destroy<tc_bpf>> tc;
 };
 
-Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons)) {}
+Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons))
+{
+}
 Programs::~Programs() = default;
 Programs::Programs(Programs&&) noexcept = default;
 Programs& Programs::operator=(Programs&&) noexcept = default;
@@ -138,8 +140,8 @@ Result<std::vector<MapShape>> Programs::declared_maps()
 namespace {
 
 template <typename Skeleton>
-Result<std::unique_ptr<Skeleton, Destroy<Skeleton>>> load_one(const std::string& name,
-    const std::function<int(const std::string&)>& fd_of, const flb_load& constants)
+Result<std::unique_ptr<Skeleton, Destroy<Skeleton>>> load_one(
+    const std::string& name, const std::function<int(const std::string&)>& fd_of, const flb_load& constants)
 {
     std::unique_ptr<Skeleton, Destroy<Skeleton>> skeleton(Skeleton::open());
     if (!skeleton)

@@ -22,8 +22,8 @@ public:
     // The maps as bpf/maps.h declares them; those sized by the daemon have max_entries 1.
     [[nodiscard]] static Result<std::vector<MapShape>> declared_maps();
     // `fd_of` gives the descriptor of the map with a name, -1 where it is missing.
-    [[nodiscard]] static Result<Programs> load(const std::function<int(const std::string&)>& fd_of,
-        const flb_load& constants);
+    [[nodiscard]] static Result<Programs> load(
+        const std::function<int(const std::string&)>& fd_of, const flb_load& constants);
     ~Programs();
     Programs(Programs&&) noexcept;
     Programs& operator=(Programs&&) noexcept;

@@ -106,8 +106,8 @@ Result<Tables> TableStore::read() const
     // Fresh settings have no ports: a range that no configuration asks for.
     tables.snat_ports = {.first = settings.snat_port_first,
         .last = settings.snat_port_count == 0
-            ? std::uint16_t{0}
-            : static_cast<std::uint16_t>(settings.snat_port_first + settings.snat_port_count - 1)};
+                    ? std::uint16_t{0}
+                    : static_cast<std::uint16_t>(settings.snat_port_first + settings.snat_port_count - 1)};
     return tables;
 }
 

@@ -63,8 +63,8 @@ std::string describe(const Change& change)
     case Change::Kind::put_settings:
         return "settings";
     default:
-        return fmt::format("{}, port {}/{}", change.key.address.to_string(), change.key.port,
-            to_string(change.key.protocol));
+        return fmt::format(
+            "{}, port {}/{}", change.key.address.to_string(), change.key.port, to_string(change.key.protocol));
     }
 }
 

@@ -61,8 +61,8 @@ Result<Map> Map::create(const MapShape& shape)
     const int fd = bpf_map_create(static_cast<bpf_map_type>(shape.type), shape.name.substr(0, 15).c_str(),
         shape.key_size, shape.value_size, shape.max_entries, &options);
     if (fd < 0)
-        return fail(bpf_error(fmt::format("making the map {} ({} entries of {} bytes)", shape.name, shape.max_entries,
-                                  shape.value_size),
+        return fail(bpf_error(
+            fmt::format("making the map {} ({} entries of {} bytes)", shape.name, shape.max_entries, shape.value_size),
             -fd));
     map.fd_ = Fd(fd);
     if (auto mapped = map.map_memory(); !mapped)
@@ -114,8 +114,8 @@ Result<void> Map::pin(const std::string& path) const
 void Map::check_size(std::size_t value_size) const
 {
     if (value_size != shape_.value_size)
-        throw std::logic_error(fmt::format("map {} has values of {} bytes, not {}", shape_.name, shape_.value_size,
-            value_size));
+        throw std::logic_error(
+            fmt::format("map {} has values of {} bytes, not {}", shape_.name, shape_.value_size, value_size));
 }
 
 Result<void> Map::put(const void* key, const void* value) const

@@ -36,7 +36,9 @@ public:
     Mapping() = default;
     Mapping(void* memory, std::size_t bytes) : memory_(memory), bytes_(bytes) {}
     Mapping(Mapping&& other) noexcept
-        : memory_(std::exchange(other.memory_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
+        : memory_(std::exchange(other.memory_, nullptr)), bytes_(std::exchange(other.bytes_, 0))
+    {
+    }
     Mapping& operator=(Mapping&& other) noexcept
     {
         std::swap(memory_, other.memory_);

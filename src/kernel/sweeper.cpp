@@ -44,8 +44,8 @@ std::uint32_t load(__u32& word)
 
 bool free_entry(__u64& control, std::uint64_t seen)
 {
-    const std::uint64_t freed =
-        (seen & ~(FLB_CTL_STATE | 0xffffffffULL)) | std::uint64_t{FLB_FLOW_EMPTY} << FLB_CTL_STATE_SHIFT;
+    const std::uint64_t freed = (seen & ~(FLB_CTL_STATE | 0xffffffffULL)) | std::uint64_t{FLB_FLOW_EMPTY}
+                                                                                << FLB_CTL_STATE_SHIFT;
     __u64 expected = seen;
     return std::atomic_ref(control).compare_exchange_strong(expected, freed, std::memory_order_acq_rel);
 }
@@ -102,8 +102,8 @@ void Sweeper::count(std::uint32_t state, std::uint32_t backend)
 }
 
 template <typename Set>
-void Sweeper::sweep_set(std::span<Set> sets, std::size_t index, std::uint32_t now,
-    std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts)
+void Sweeper::sweep_set(
+    std::span<Set> sets, std::size_t index, std::uint32_t now, std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts)
 {
     Set& set = sets[index];
     const bool locked = load(set.way[0].f.ctl) & FLB_CTL_LOCK;
@@ -119,8 +119,9 @@ void Sweeper::sweep_set(std::span<Set> sets, std::size_t index, std::uint32_t no
             continue;
         }
         const bool reply = is_reply(state);
-        const bool over = reply ? idle_of(control, now) >= orphan_grace && is_orphan(sets, load(flow.pair), load(flow.aux))
-                                : idle_of(control, now) > static_cast<std::int32_t>(timeouts[state % FLB_FLOW_STATES]);
+        const bool over =
+            reply ? idle_of(control, now) >= orphan_grace && is_orphan(sets, load(flow.pair), load(flow.aux))
+                  : idle_of(control, now) > static_cast<std::int32_t>(timeouts[state % FLB_FLOW_STATES]);
         if (!over) {
             count(state, backend);
         } else if (free_entry(flow.ctl, control)) {
@@ -132,8 +133,7 @@ void Sweeper::sweep_set(std::span<Set> sets, std::size_t index, std::uint32_t no
     }
 }
 
-bool Sweeper::step(
-    std::uint32_t sets, std::uint32_t now, std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts)
+bool Sweeper::step(std::uint32_t sets, std::uint32_t now, std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts)
 {
     if (position_ == 0)
         begin_pass();

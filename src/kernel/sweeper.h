@@ -20,12 +20,12 @@ namespace featherlb {
 
 // What one whole pass over both families saw.
 struct FlowCounts {
-    std::uint64_t pass = 0; // passes finished; 0: none yet, the rest is empty
-    std::chrono::steady_clock::time_point started{};        // of the pass
-    std::array<std::uint64_t, FLB_FLOW_STATES> by_state{};   // entries; owners and replies have their own states
-    std::vector<std::uint32_t> by_backend;                   // owners (connections), by backend id
-    std::vector<std::uint32_t> references;                   // all live entries that name the backend, replies too
-    std::uint64_t connections = 0;                           // owners
+    std::uint64_t pass = 0;                                // passes finished; 0: none yet, the rest is empty
+    std::chrono::steady_clock::time_point started{};       // of the pass
+    std::array<std::uint64_t, FLB_FLOW_STATES> by_state{}; // entries; owners and replies have their own states
+    std::vector<std::uint32_t> by_backend;                 // owners (connections), by backend id
+    std::vector<std::uint32_t> references;                 // all live entries that name the backend, replies too
+    std::uint64_t connections = 0;                         // owners
 };
 
 struct SweepTotals {

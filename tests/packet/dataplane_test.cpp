@@ -409,8 +409,8 @@ TEST_F(DataPlaneTest, AForeignXdpProgramIsNamedAndLeftAlone)
     ASSERT_TRUE(plane.set_interface({.ifindex = east_, .name = "east0"}));
     const auto refused = plane.attach({.ifindex = east_, .name = "east0", .mode = Attach::xdp});
     ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().message, fmt::format("east0 has an XDP program that is not ours: program {} (\"flb_xdp\")",
-                                           foreign.programs()[0].id));
+    EXPECT_EQ(refused.error().message,
+        fmt::format("east0 has an XDP program that is not ours: program {} (\"flb_xdp\")", foreign.programs()[0].id));
     EXPECT_THAT(refused.error().remedy, HasSubstr("ip link set dev east0 xdp off"));
     EXPECT_EQ(flags_of(plane, east_), 0u);
     EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(foreign.programs()[0].id));
@@ -480,7 +480,9 @@ TEST_F(DataPlaneTest, AnInterfaceThatVanishedIsForgottenAndOneThatCameBackIsAtta
 
 TEST_F(DataPlaneTest, DifferentSizesKeepThePinnedOnesWithAWarning)
 {
-    { const auto first = open(options()); }
+    {
+        const auto first = open(options());
+    }
     auto wanted = options();
     wanted.sizes.flows_max = 2048;
     const auto plane = open(wanted);
@@ -506,10 +508,14 @@ TEST_F(DataPlaneTest, AnotherLayoutIsRefusedWithTheWayOut)
 
 TEST_F(DataPlaneTest, AnInterruptedStartIsBegunAnewAndAMissingMapIsNot)
 {
-    { const auto plane = open(options()); }
+    {
+        const auto plane = open(options());
+    }
     std::filesystem::remove(options().pins + "/maps/settings");
     std::filesystem::remove(options().pins + "/maps/flows4");
-    { EXPECT_FALSE(open(options()).adopted()); }
+    {
+        EXPECT_FALSE(open(options()).adopted());
+    }
     std::filesystem::remove(options().pins + "/maps/flows4");
     const auto plane = DataPlane::open(options());
     ASSERT_FALSE(plane);

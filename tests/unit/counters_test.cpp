@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernel/counters.h"
+
+#include <vector>
+
+#include <gtest/gtest.h>
+
+namespace featherlb {
+namespace {
+
+TEST(Counters, SumABackendOverAllProcessors)
+{
+    std::vector<flb_backend_counters> cells(3 * 4);
+    for (std::uint32_t processor = 0; processor < 3; processor++) {
+        auto& cell = cells[processor * 4 + 2];
+        cell.packets[0] = 1 + processor;
+        cell.bytes[1] = 100;
+        cell.connections = 1;
+        cells[processor * 4 + 3].connections = 1000;
+    }
+    const auto sum = sum_backend(cells, 4, 2);
+    EXPECT_EQ(sum.packets[0], 6u);
+    EXPECT_EQ(sum.packets[1], 0u);
+    EXPECT_EQ(sum.bytes[1], 300u);
+    EXPECT_EQ(sum.connections, 3u);
+}
+
+TEST(Counters, SumDropsByReason)
+{
+    std::vector<flb_drop_counters> cells(2);
+    cells[0].packets[FLB_DROP_no_backend] = 3;
+    cells[1].packets[FLB_DROP_no_backend] = 4;
+    cells[1].packets[FLB_DROP_too_big] = 1;
+    const auto sum = sum_drops(cells);
+    EXPECT_EQ(sum[FLB_DROP_no_backend], 7u);
+    EXPECT_EQ(sum[FLB_DROP_too_big], 1u);
+}
+
+TEST(Counters, NameEveryReason)
+{
+    EXPECT_EQ(drop_reason(FLB_DROP_truncated).name, "truncated");
+    EXPECT_EQ(drop_reason(FLB_DROP_no_backend).text, "the service has no backend that takes connections");
+    EXPECT_EQ(drop_reason(0).name, "none");
+    EXPECT_EQ(drop_reason(FLB_DROP_REASON_COUNT).name, "unknown");
+    for (std::uint32_t reason = 1; reason < FLB_DROP_REASON_COUNT; reason++) {
+        EXPECT_FALSE(drop_reason(reason).name.empty());
+        EXPECT_FALSE(drop_reason(reason).text.empty());
+    }
+}
+
+} // namespace
+} // namespace featherlb
