@@ -98,7 +98,7 @@ public:
     [[nodiscard]] Result<std::vector<std::string>> detach_others(const std::set<std::uint32_t>& keep);
     [[nodiscard]] std::vector<Attachment> attachments() const;
 
-    // Sweeps the next `sets` sets of the flow table; true when a pass over the whole ended. 4,096 sets take about
+    // Sweeps the next `sets` sets of the flow table; true when a pass over the whole ended. 4,096 sets take well below
     // a millisecond.
     [[nodiscard]] Result<bool> sweep(std::uint32_t sets);
     [[nodiscard]] const FlowCounts& flow_counts() const; // of the last whole pass
