@@ -41,8 +41,10 @@
 /* Slow loops stay loops: unrolled they cost stack and the verifier's time. */
 #ifdef __clang__
 #define FLOW_ROLLED _Pragma("clang loop unroll(disable)")
+#define FLOW_UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define FLOW_ROLLED
+#define FLOW_UNROLLED
 #endif
 
 /* A key as the words that it has in an entry, behind struct flb_flow: IPv4 {addresses, ports and protocol},
@@ -202,7 +204,7 @@ FLB_INLINE int flow_find_in_set(const int v6, const struct flow_key* key, __u32 
     *mark = 0;
     if (!first)
         return 0;
-#pragma unroll
+    FLOW_UNROLLED
     for (__u32 i = 0; i < FLB_WAYS; i++) {
         struct flb_flow* f = flow_way(v6, first, start + i);
         __u64 ctl = atomic_load(&f->ctl);
@@ -408,10 +410,13 @@ FLB_INLINE void flow_write_key(const int v6, struct flb_flow* f, const struct fl
 FLB_INLINE enum flow_result flow_reserve_once(const int v6, struct flb_flow* first, __u32 first_index,
     __u32 second_index, __u32 start, struct flow_request* request, const struct flb_settings* settings)
 {
-    struct flow_survey s = {.place = FLOW_NOWHERE, .oldest = FLOW_NOWHERE, .oldest_idle = -1};
+    struct flow_survey s = {};
     struct flb_flow* second = flow_first_way(v6, second_index);
     struct flb_flow* f;
 
+    s.place = FLOW_NOWHERE;
+    s.oldest = FLOW_NOWHERE;
+    s.oldest_idle = -1;
     if (!second)
         return FLOW_FULL;
     flow_survey_set(v6, first, request, start, 0, settings, &s);
