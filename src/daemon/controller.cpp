@@ -97,6 +97,7 @@ void Controller::start(Config config, Done done)
 {
     std::vector<Done> all;
     all.push_back(std::move(done));
+    watch_network();
     begin_load(true, std::move(config), std::move(all));
 }
 
@@ -166,39 +167,48 @@ void Controller::on_answers(const DnsAnswers& answers)
         report.problems = std::move(knowledge.problems);
         return finish_load();
     }
-    commit(std::move(knowledge.known));
+    load_->dns = std::move(knowledge.known);
+    load_->commit_by = loop_.now() + Ways::patience;
+    try_commit();
+}
+
+// A new neighbour takes a millisecond to answer, and the tables change once instead of twice if that is waited for.
+// What runs goes on meanwhile with the tables that it has.
+void Controller::try_commit()
+{
+    Result<Plan> plan = make_plan(*load_->config, load_->dns, true);
+    if (!plan) {
+        load_->report.result = LoadReport::Result::failed;
+        load_->report.error = std::move(plan.error());
+        return finish_load();
+    }
+    if (ways_.patience_ends() && loop_.now() < *load_->commit_by)
+        return converge_within(std::min(*ways_.patience_ends(), *load_->commit_by) - loop_.now());
+    commit(*plan);
 }
 
 // From here on the new configuration holds: what cannot be carried out now is tried again.
-void Controller::commit(std::map<std::string, std::vector<IpAddress>> dns)
+void Controller::commit(const Plan& plan)
 {
     LoadReport& report = load_->report;
-    Result<Plan> plan = make_plan(*load_->config, dns, true);
-    if (!plan) {
-        report.result = LoadReport::Result::failed;
-        report.error = std::move(plan.error());
-        return finish_load();
-    }
     warn_of_fixed_settings(*load_->config);
     config_ = std::move(load_->config);
-    dns_ = std::move(dns);
+    load_->config.reset();
+    load_->commit_by.reset();
+    dns_ = std::move(load_->dns);
     loaded_at_ = wall_clock();
-    report.changes = plan->changes.size();
-    if (!load_->starting)
-        interfaces_.look_again();
-    hold_attach_ = load_->starting && !plane_.adopted();
-    Result<void> carried = carry_out(*plan);
+    report.changes = plan.changes.size();
+    interfaces_.look_again();
+    const Result<void> carried = carry_out(plan);
     if (!carried) {
         report.result = LoadReport::Result::failed;
         report.error = carried.error();
     }
-    if (load_->starting && !carried)
-        return finish_load();
-    settle(carried, Say::no);
-    if (load_->starting)
+    if (!load_->starting)
+        settle(carried, Say::no);
+    else if (carried)
         begin_running();
-    if (!hold_attach_)
-        finish_load();
+    finish_load();
 }
 
 void Controller::finish_load()
@@ -235,11 +245,14 @@ void Controller::log_load(const Load& load)
             load.report.result == LoadReport::Result::invalid ? "refused: nothing was changed" : "failed");
 }
 
-void Controller::begin_running()
+void Controller::watch_network()
 {
-    running_ = true;
     if (network_.event_fd() >= 0)
         network_events_ = loop_.on_readable(network_.event_fd(), [this] { on_network(); });
+}
+
+void Controller::begin_running()
+{
     struct Again {
         Controller* self;
         void operator()() const
@@ -262,7 +275,10 @@ Result<Controller::Plan> Controller::make_plan(
         return fail(std::move(machine.error()));
     Plan plan;
     plan.machine = std::move(*machine);
-    ways_.refresh(destinations_of(config, dns, have_));
+    auto destinations = destinations_of(config, dns, have_);
+    if (load_ && load_->commit_by) // they are being resolved, and must not be let go of
+        destinations.merge(destinations_of(*load_->config, load_->dns, have_));
+    ways_.refresh(destinations);
     plan.chosen = choose_interfaces(config, plan.machine, ways_.all());
     if (!anew && !config.interfaces)
         keep_attached(plan);
@@ -304,11 +320,6 @@ Result<void> Controller::carry_out(const Plan& plan)
         return recorded;
     if (Result<void> applied = apply(plan); !applied)
         return applied;
-    if (hold_attach_ && ways_.patience_ends()) {
-        converge_within(*ways_.patience_ends() - loop_.now());
-        return {};
-    }
-    hold_attach_ = false;
     Result<void> attached = interfaces_.attach(plan.chosen);
     warn_of_ways_out(plan);
     if (const auto end = ways_.patience_ends())
@@ -318,6 +329,7 @@ Result<void> Controller::carry_out(const Plan& plan)
 
 Result<void> Controller::apply(const Plan& plan)
 {
+    log_.debug("{} rows of the tables to change", plan.changes.size());
     if (plan.changes.empty())
         return {};
     Result<void> applied = plane_.apply(plan.want, plan.changes);
@@ -394,21 +406,18 @@ void Controller::warn_of_fixed_settings(const Config& config)
 void Controller::converge()
 {
     converge_timer_.reset();
-    if (!config_)
-        return;
-    Result<Plan> plan = make_plan(*config_, dns_, hold_attach_);
+    if (config_)
+        converge_running();
+    if (load_ && load_->commit_by)
+        try_commit();
+}
+
+void Controller::converge_running()
+{
+    const Result<Plan> plan = make_plan(*config_, dns_, false);
     if (!plan)
-        return settle(fail(std::move(plan.error())), Say::yes);
-    const bool held = hold_attach_;
-    Result<void> carried = carry_out(*plan);
-    if (!held || hold_attach_)
-        return settle(carried, Say::yes);
-    // The start that waited for next hops ends here.
-    if (!carried) {
-        load_->report.result = LoadReport::Result::failed;
-        load_->report.error = std::move(carried.error());
-    }
-    finish_load();
+        return settle(fail(plan.error()), Say::yes);
+    settle(carry_out(*plan), Say::yes);
 }
 
 void Controller::settle(const Result<void>& outcome, Say say)

@@ -78,13 +78,18 @@ private:
         std::optional<Config> config;
         bool starting = false;
         LoadReport report;
+        std::map<std::string, std::vector<IpAddress>> dns;
+        // Set once the names are known: until then it waits for the next hops of new backends.
+        std::optional<Loop::Clock::time_point> commit_by;
     };
 
     void begin_load(bool starting, std::optional<Config> config, std::vector<Done> done);
     void on_answers(const DnsAnswers& answers);
-    void commit(std::map<std::string, std::vector<IpAddress>> dns);
+    void try_commit();
+    void commit(const Plan& plan);
     void finish_load();
     void log_load(const Load& load);
+    void watch_network();
     void begin_running();
 
     // `anew`: `interfaces: auto` chooses without regard to what is attached.
@@ -100,6 +105,7 @@ private:
 
     // Plans and carries out with what is configured now. A failure is logged once and tried again.
     void converge();
+    void converge_running();
     enum class Say { yes, no };
     void settle(const Result<void>& outcome, Say say);
     void converge_within(Loop::Clock::duration delay);
@@ -126,11 +132,9 @@ private:
     Tables have_; // what the maps hold
     std::map<BackendId, Loop::Clock::time_point> draining_since_;
     std::set<BackendId> released_; // that the last plan may free; not to plan again for the same
-    bool hold_attach_ = false;     // at a fresh start: the tables first, with the next hops in them
 
     std::unique_ptr<Load> load_;
     std::vector<Done> waiting_; // reloads asked for while one is under way
-    bool running_ = false;
 
     std::string problem_; // of the last attempt; empty: all is as it should be
     Loop::Clock::duration retry_delay_{};
