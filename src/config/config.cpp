@@ -30,7 +30,7 @@ constexpr std::size_t longest_socket = 107;   // sockaddr_un.sun_path without it
 
 bool is_interface_name(std::string_view name)
 {
-    return name.size() <= longest_interface && name != "." && name != ".." &&
+    return !name.empty() && name.size() <= longest_interface && name != "." && name != ".." &&
            std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f && c != '/' && c != ':'; });
 }
 
@@ -70,8 +70,8 @@ std::optional<std::vector<InterfaceConfig>> read_interfaces(const Node& node, Pr
 {
     if (node.kind == Node::Kind::scalar && node.text == "auto")
         return std::nullopt;
-    const std::string example =
-        node.kind == Node::Kind::scalar ? fmt::format("auto or [{}]", node.text.substr(0, 40)) : "auto or [eth0]";
+    const bool one_name = node.kind == Node::Kind::scalar && is_interface_name(node.text);
+    const std::string example = fmt::format("auto or [{}]", one_name ? node.text : "eth0");
     std::vector<InterfaceConfig> interfaces;
     Once<std::string> names;
     for (const Node* item : list_items(node, "interfaces", example, problems)) {

@@ -36,9 +36,8 @@ std::optional<std::size_t> end_of_quotes(std::string_view text, std::size_t star
 {
     const char mark = text[start];
     for (std::size_t at = start + 1; at < text.size(); ++at) {
-        if (mark == '"' && text[at] == '\\')
-            ++at;
-        else if (mark == '\'' && text.substr(at, 2) == "''")
+        const bool escapes = mark == '"' ? text[at] == '\\' : text.substr(at, 2) == "''";
+        if (escapes)
             ++at;
         else if (text[at] == mark)
             return at + 1;

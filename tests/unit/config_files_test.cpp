@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "config/file.h"
+#include "fuzz/config_invariants.h"
 #include "unit/config_cases.h"
 
 namespace featherlb {
@@ -30,7 +31,7 @@ std::string problems_of_file(const fs::path& path)
 
 // A directory that is gone afterwards.
 class ConfigFiles : public ::testing::Test {
-protected:
+public:
     ConfigFiles()
     {
         std::string name = (fs::temp_directory_path() / "featherlb-config-XXXXXX").string();
@@ -172,6 +173,18 @@ TEST_F(ConfigFiles, examples_in_the_documentation_are_right)
         }
     }
     EXPECT_GE(count, 5u);
+}
+
+TEST_F(ConfigFiles, that_the_fuzzer_found_interesting_break_no_invariant)
+{
+    std::size_t count = 0;
+    for (const auto& entry : fs::directory_iterator(root / "tests/fuzz/corpus/config")) {
+        std::stringstream text;
+        text << std::ifstream(entry.path(), std::ios::binary).rdbuf();
+        EXPECT_EQ(fuzz::check_config(text.str()), "") << entry.path();
+        ++count;
+    }
+    EXPECT_GE(count, 20u);
 }
 
 TEST_F(ConfigFiles, are_named_in_the_result)

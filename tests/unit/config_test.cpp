@@ -132,17 +132,18 @@ TEST(Config, takes_a_quoted_seed)
     EXPECT_EQ(sound("hash_seed: 0\n" + web).hash_seed, 0u);
 }
 
+ServiceConfig with_default(std::string_view key, std::string_view word)
+{
+    return sound("defaults: {" + std::string(key) + ": " + std::string(word) + "}\n" + web).services.at(0);
+}
+
 TEST(Config, knows_every_algorithm_and_way_to_forward)
 {
     for (const Algorithm algorithm : {Algorithm::round_robin, Algorithm::weighted_round_robin, Algorithm::random,
-             Algorithm::ip_hash, Algorithm::maglev}) {
-        const std::string name(to_string(algorithm));
-        EXPECT_EQ(sound("defaults: {algorithm: " + name + "}\n" + web).services[0].algorithm, algorithm);
-    }
-    for (const Forward forward : {Forward::snat, Forward::dnat}) {
-        const std::string name(to_string(forward));
-        EXPECT_EQ(sound("defaults: {forward: " + name + "}\n" + web).services[0].forward, forward);
-    }
+             Algorithm::ip_hash, Algorithm::maglev})
+        EXPECT_EQ(with_default("algorithm", to_string(algorithm)).algorithm, algorithm);
+    for (const Forward forward : {Forward::snat, Forward::dnat})
+        EXPECT_EQ(with_default("forward", to_string(forward)).forward, forward);
     EXPECT_EQ(to_string(Attach::automatic), "auto");
     EXPECT_EQ(to_string(Attach::xdp_generic), "xdp-generic");
 }
