@@ -160,7 +160,7 @@ void Harness::set_ports(std::uint16_t first, std::uint16_t count, std::uint32_t 
 
 void Harness::put_slots(unsigned service, const std::vector<unsigned>& backend_numbers)
 {
-    const std::uint64_t first = service * 64; // slots; odd for none, so that offsets are used
+    const std::uint64_t first = service * 64 + 5; // off the beginning of a chunk
     for (std::size_t i = 0; i < backend_numbers.size(); i++)
         plane_->slots()[(first + i) / FLB_SLOTS_PER_CHUNK].backend[(first + i) % FLB_SLOTS_PER_CHUNK] =
             backend_numbers[i];
@@ -182,9 +182,9 @@ void Harness::serve(unsigned n, const ServiceSpec& spec)
         listen(service_address(n), service_port, protocol, n);
 }
 
-Outcome Harness::run(const Bytes& bytes, const Frame& in)
+Outcome Harness::run(const Bytes& bytes, const Interface& in, std::uint32_t gso_size)
 {
-    return plane_->run(hook(), bytes, {in.to == backends().mac ? backends().index : clients().index, 0});
+    return plane_->run(hook(), bytes, {in.index, gso_size});
 }
 
 std::uint64_t Harness::all_drops() const
@@ -212,16 +212,54 @@ void Harness::play(const std::vector<Step>& steps)
 
 void Harness::expect_drop(const std::string& what, const Frame& in, flb_drop_reason reason)
 {
+    expect_drop(what, to_bytes(in), reason, in.to == backends().mac ? backends() : clients());
+}
+
+void Harness::expect_drop(const std::string& what, const Bytes& in, flb_drop_reason reason, const Interface& interface)
+{
     const std::uint64_t all = all_drops(), one = plane_->drops(reason);
-    const Outcome outcome = run(in);
+    const Outcome outcome = run(in, interface);
     EXPECT_EQ(outcome.verdict, Verdict::drop) << what << ": returned " << outcome.code;
     EXPECT_EQ(plane_->drops(reason), one + 1) << what;
     EXPECT_EQ(all_drops(), all + 1) << what;
 }
 
+void Harness::expect_pass(const std::string& what, const Bytes& in, const Interface& interface)
+{
+    const std::uint64_t drops = all_drops();
+    const Outcome outcome = run(in, interface);
+    EXPECT_EQ(outcome.code, hook() == Hook::xdp ? 2 : -1) << what; // XDP_PASS, TC_ACT_UNSPEC
+    EXPECT_EQ(difference(in, outcome.bytes), "") << what;
+    EXPECT_EQ(all_drops(), drops) << what;
+}
+
 void Harness::expect_pass(const std::string& what, const Frame& in)
 {
-    expect_out(what, in, Verdict::pass, in);
+    expect_pass(what, to_bytes(in), in.to == backends().mac ? backends() : clients());
+}
+
+void Harness::expect_reset(const std::string& what, const Frame& in)
+{
+    const std::uint64_t all = all_drops(), one = plane_->drops(FLB_DROP_no_flow);
+    Frame out = in;
+    std::swap(out.to, out.from);
+    std::swap(out.source, out.destination);
+    std::swap(out.sport, out.dport);
+    out.seq = in.ack;
+    out.ack = 0;
+    out.flags = tcp_rst;
+    out.window = 0;
+    out.id = 0;
+    out.fragment = 0x4000;
+    out.ttl = 64;
+    out.tcp_options.clear();
+    out.payload.clear();
+    out.padding.clear();
+    const Outcome outcome = run(in);
+    EXPECT_EQ(outcome.verdict, sent(clients(), clients())) << what << ": returned " << outcome.code;
+    EXPECT_EQ(difference(to_bytes(out), outcome.bytes), "") << what;
+    EXPECT_EQ(plane_->drops(FLB_DROP_no_flow), one + 1) << what;
+    EXPECT_EQ(all_drops(), all + 1) << what;
 }
 
 } // namespace featherlb::packet

@@ -50,7 +50,7 @@ struct Entry {
     std::uint16_t new_sport = 0, new_dport = 0;
 
     [[nodiscard]] bool exists() const { return flow != nullptr; }
-    [[nodiscard]] std::uint64_t ctl() const { return __atomic_load_n(&flow->ctl, __ATOMIC_ACQUIRE); }
+    [[nodiscard]] std::uint64_t ctl() const; // throws where there is no entry, which fails the test
     [[nodiscard]] unsigned state() const { return static_cast<unsigned>(ctl() >> FLB_CTL_STATE_SHIFT) & 0xff; }
     [[nodiscard]] std::uint32_t age() const { return static_cast<std::uint32_t>(ctl()); }
     [[nodiscard]] std::uint32_t generation() const
@@ -85,6 +85,8 @@ public:
     [[nodiscard]] IpAddress service_address(unsigned n = 1) const { return address(9, n); }
     [[nodiscard]] IpAddress snat_address(unsigned n = 0) const { return address(2, 1 + n); }
     [[nodiscard]] IpAddress backend_address(unsigned n = 1) const { return address(3, 10 + n); }
+    // An address of the network `net` that belongs to nobody.
+    [[nodiscard]] IpAddress stranger() const { return address(77, 1); }
     [[nodiscard]] static Mac client_mac() { return {0x02, 0, 0, 0x01, 0, 0x05}; }
     [[nodiscard]] static Mac backend_mac(unsigned n = 1) { return {0x02, 0, 0, 0x03, 0, static_cast<std::uint8_t>(n)}; }
     [[nodiscard]] static const Interface& clients() { return Surroundings::get().clients(); }
@@ -110,12 +112,17 @@ public:
     [[nodiscard]] Connection connection(flb_forward forward = FLB_SNAT, std::uint8_t protocol = protocol_tcp) const;
 
     // ---- running
-    Outcome run(const Frame& in) { return run(to_bytes(in), in); }
-    Outcome run(const Bytes& bytes, const Frame& in); // `in` tells the interface, by the MAC that it is sent to
+    Outcome run(const Frame& in) { return run(to_bytes(in), in.to == backends().mac ? backends() : clients()); }
+    Outcome run(const Bytes& bytes, const Interface& in = clients(), std::uint32_t gso_size = 0);
     void play(const std::vector<Step>& steps);
     void expect_out(const std::string& what, const Frame& in, Verdict verdict, const Frame& out);
     void expect_drop(const std::string& what, const Frame& in, flb_drop_reason reason);
+    void expect_drop(
+        const std::string& what, const Bytes& in, flb_drop_reason reason, const Interface& interface = clients());
     void expect_pass(const std::string& what, const Frame& in); // unchanged, nothing counted
+    void expect_pass(const std::string& what, const Bytes& in, const Interface& interface = clients());
+    // The RST that answers a client's segment, sent back where it came from.
+    void expect_reset(const std::string& what, const Frame& in);
     [[nodiscard]] std::uint64_t all_drops() const;
 
     // ---- the flow table
@@ -137,12 +144,12 @@ private:
 
 // The packets of one connection. With no arguments: client 0, service 1, backend 1, the first port of snat.
 struct Connection {
-    const Harness& h;
+    std::reference_wrapper<const Harness> h; // assignable, unlike a reference
     std::uint8_t protocol = protocol_tcp;
     unsigned service = 1, backend = 1;
-    IpAddress client = h.client();
+    IpAddress client = h.get().client();
     std::uint16_t client_port = Harness::client_port;
-    IpAddress outside = h.snat_address(); // as which the backend sees the client; dnat: the client
+    IpAddress outside = h.get().snat_address(); // as which the backend sees the client; dnat: the client
     std::uint16_t outside_port = Harness::first_snat_port;
     Mac client_mac = Harness::client_mac();
     std::vector<Tag> client_tags = {}, backend_tags = {};

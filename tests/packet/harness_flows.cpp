@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The flow table as the tests see it.
 #include <set>
+#include <stdexcept>
 #include <tuple>
 
 #include <arpa/inet.h>
@@ -42,6 +43,13 @@ auto key_of(const Entry& e)
 }
 
 } // namespace
+
+std::uint64_t Entry::ctl() const
+{
+    if (!flow)
+        throw std::logic_error("the flow table has no such entry");
+    return __atomic_load_n(&flow->ctl, __ATOMIC_ACQUIRE);
+}
 
 void Entry::grow_old(std::uint32_t ticks) const
 {
@@ -132,7 +140,7 @@ Frame Connection::request(std::uint8_t flags, Bytes payload) const
     f.from = client_mac;
     f.tags = client_tags;
     f.source = client;
-    f.destination = h.service_address(service);
+    f.destination = h.get().service_address(service);
     f.protocol = protocol;
     f.sport = client_port;
     f.dport = Harness::service_port;
@@ -148,7 +156,7 @@ Frame Connection::forwarded(Frame f) const
     f.tags = backend_tags;
     f.source = outside;
     f.sport = outside_port;
-    f.destination = h.backend_address(backend);
+    f.destination = h.get().backend_address(backend);
     f.dport = Harness::backend_port;
     f.ttl--;
     return f;
@@ -160,7 +168,7 @@ Frame Connection::answer(std::uint8_t flags, Bytes payload) const
     f.to = backend_side.mac;
     f.from = Harness::backend_mac(backend);
     f.tags = backend_tags;
-    f.source = h.backend_address(backend);
+    f.source = h.get().backend_address(backend);
     f.destination = outside;
     f.protocol = protocol;
     f.sport = Harness::backend_port;
@@ -177,7 +185,7 @@ Frame Connection::returned(Frame f) const
     f.to = client_mac;
     f.from = client_side.mac;
     f.tags = client_tags;
-    f.source = h.service_address(service);
+    f.source = h.get().service_address(service);
     f.sport = Harness::service_port;
     f.destination = client;
     f.dport = client_port;
@@ -187,12 +195,12 @@ Frame Connection::returned(Frame f) const
 
 Step Connection::there(const std::string& what, const Frame& f) const
 {
-    return {what, f, h.sent(client_side, backend_side), forwarded(f)};
+    return {what, f, h.get().sent(client_side, backend_side), forwarded(f)};
 }
 
 Step Connection::back(const std::string& what, const Frame& f) const
 {
-    return {what, f, h.sent(backend_side, client_side), returned(f)};
+    return {what, f, h.get().sent(backend_side, client_side), returned(f)};
 }
 
 Frame Connection::syn() const

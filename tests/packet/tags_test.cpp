@@ -83,20 +83,7 @@ TEST_P(Tagged, a_reset_goes_back_under_the_same_tags)
     for (const Tags& tags : layouts_) {
         Frame in = Connection{*this}.request_data(tcp_ack);
         in.tags = tags;
-        const Outcome outcome = run(in);
-        Frame out = in;
-        out.to = client_mac();
-        out.from = clients().mac;
-        std::swap(out.source, out.destination);
-        std::swap(out.sport, out.dport);
-        out.seq = in.ack;
-        out.ack = 0;
-        out.flags = tcp_rst;
-        out.window = 0;
-        out.id = 0;
-        out.ttl = 64;
-        EXPECT_EQ(outcome.verdict, sent(clients(), clients()));
-        EXPECT_EQ(difference(to_bytes(out), outcome.bytes), "") << tags.size() << " tags";
+        expect_reset(std::to_string(tags.size()) + " tags", in);
     }
 }
 

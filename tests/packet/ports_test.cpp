@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which source address and port a connection through snat gets.
+#include <set>
+
+#include "harness.h"
+
+namespace featherlb::packet {
+namespace {
+
+using Pair = std::pair<IpAddress, std::uint16_t>;
+
+class Ports : public Harness {
+protected:
+    // Opens the n-th connection (proven unless the pool is empty) and tells as whom the backend sees it.
+    std::optional<Connection> open(unsigned n, unsigned service = 1, unsigned backend_number = 1)
+    {
+        Connection c{.h = *this, .service = service, .backend = backend_number, .client = client(n)};
+        if (run(c.syn()).verdict == Verdict::drop)
+            return std::nullopt;
+        const Entry owner = find(c.syn());
+        c.outside = owner.new_source;
+        c.outside_port = owner.new_sport;
+        play({c.back("SYN-ACK", c.syn_ack()), c.there("ACK", c.first_ack())});
+        return c;
+    }
+    void close(const Connection& c)
+    {
+        play({c.back("FIN", c.answer_data(tcp_fin | tcp_ack)), c.there("FIN", c.request_data(tcp_fin | tcp_ack))});
+    }
+    static Pair pair_of(const Connection& c) { return {c.outside, c.outside_port}; }
+};
+INSTANTIATE_TEST_SUITE_P(hooks, Ports, every_way, name_of);
+
+TEST_P(Ports, the_rotation_visits_every_pair_before_it_comes_back)
+{
+    serve(1);
+    put_snat_addresses(1, 0, 3);
+    for (const std::uint32_t stride : {1u, 7u, 2654435761u}) {
+        set_ports(30000, 10, stride);
+        std::fill(plane().flows4().begin(), plane().flows4().end(), flb_flow4{});
+        std::fill(plane().flows6().begin(), plane().flows6().end(), flb_flow6{});
+        std::set<Pair> seen;
+        for (unsigned n = 0; n < 30; n++) {
+            const auto c = open(n);
+            ASSERT_TRUE(c);
+            EXPECT_TRUE(seen.insert(pair_of(*c)).second) << n;
+            EXPECT_GE(c->outside_port, 30000);
+            EXPECT_LT(c->outside_port, 30010);
+        }
+        EXPECT_EQ(seen.size(), 30u);
+        expect_drop("one more than there are pairs", Connection{.h = *this, .client = client(31)}.syn(),
+            FLB_DROP_ports_exhausted);
+        expect_sound_table();
+    }
+}
+
+TEST_P(Ports, the_highest_port_is_used_and_none_beyond)
+{
+    serve(1);
+    set_ports(65534, 2, 1);
+    EXPECT_EQ(open(0)->outside_port, 65534);
+    EXPECT_EQ(open(1)->outside_port, 65535);
+    EXPECT_FALSE(open(2));
+}
+
+TEST_P(Ports, a_port_in_use_is_never_handed_out)
+{
+    serve(1);
+    set_ports(first_snat_port, 8, 1);
+    std::set<Pair> in_use;
+    for (unsigned n = 0; n < 4; n++)
+        in_use.insert(pair_of(*open(n)));
+    for (unsigned n = 4; n < 300; n++) {
+        const auto c = open(n);
+        ASSERT_TRUE(c) << n;
+        EXPECT_FALSE(in_use.contains(pair_of(*c))) << n;
+        close(*c);
+    }
+    for (unsigned n = 0; n < 4; n++) {
+        const Entry owner = find(Connection{.h = *this, .client = client(n)}.syn());
+        EXPECT_TRUE(reply_of(owner).exists());
+    }
+}
+
+TEST_P(Ports, a_port_rests_after_its_connection_has_closed)
+{
+    for (const bool backend_first : {true, false}) {
+        use({});
+        serve(1);
+        set_ports(first_snat_port, 3, 1);
+        const Connection c = *open(0);
+        if (backend_first)
+            close(c);
+        else
+            play({c.there("FIN", c.request_data(tcp_fin | tcp_ack)), c.back("FIN", c.answer_data(tcp_fin | tcp_ack))});
+        plane().port_cursors()[1] = 0; // as after a whole rotation
+        EXPECT_EQ(open(1)->outside_port, first_snat_port + 1) << "the one that rests is passed over";
+        EXPECT_EQ(open(2)->outside_port, first_snat_port + 2);
+        EXPECT_EQ(open(3)->outside_port, first_snat_port) << "before nothing is left, it is taken";
+    }
+}
+
+TEST_P(Ports, a_port_has_rested_when_its_connection_has_expired)
+{
+    serve(1);
+    const Connection c = *open(0);
+    close(c);
+    find(c.request()).grow_old(11);
+    plane().port_cursors()[1] = 0;
+    EXPECT_EQ(open(1)->outside_port, first_snat_port);
+}
+
+TEST_P(Ports, a_client_that_comes_back_gets_another_port)
+{
+    serve(1);
+    std::set<Pair> seen;
+    for (int i = 0; i < 50; i++) {
+        const auto c = open(0);
+        ASSERT_TRUE(c);
+        EXPECT_TRUE(seen.insert(pair_of(*c)).second) << i;
+        close(*c);
+    }
+}
+
+TEST_P(Ports, backends_share_addresses_and_ports)
+{
+    serve(1, {.backends = {1}});
+    serve(2, {.backends = {2}});
+    set_ports(first_snat_port, 1, 1);
+    const auto one = open(0, 1, 1), two = open(1, 2, 2);
+    ASSERT_TRUE(one && two);
+    EXPECT_EQ(pair_of(*one), pair_of(*two));
+    play({one->back("data", one->answer_data(tcp_ack, pattern(1))),
+        two->back("data", two->answer_data(tcp_ack, pattern(2)))});
+    EXPECT_FALSE(open(3, 1, 1));
+}
+
+TEST_P(Ports, clients_with_the_same_port_do_not_collide)
+{
+    serve(1);
+    std::set<Pair> seen;
+    for (unsigned n = 0; n < 200; n++)
+        EXPECT_TRUE(seen.insert(pair_of(*open(n))).second);
+    EXPECT_EQ(entries().size(), 400u);
+    expect_sound_table();
+}
+
+TEST_P(Ports, a_resting_port_is_not_kept_by_an_abandoned_handshake)
+{
+    serve(1);
+    set_ports(first_snat_port, 1, 1);
+    const Connection c{*this};
+    play({c.there("SYN", c.syn())});
+    expect_drop("another client", Connection{.h = *this, .client = client(1)}.syn(), FLB_DROP_ports_exhausted);
+    find(c.syn()).grow_old(31);
+    EXPECT_TRUE(open(1));
+}
+
+TEST_P(Ports, an_address_pool_that_is_not_there_yet_is_named)
+{
+    serve(1);
+    backend(1).snat_count = 0;
+    expect_drop("SYN", Connection{*this}.syn(), FLB_DROP_backend_unresolved);
+    EXPECT_EQ(entries().size(), 0u);
+}
+
+} // namespace
+} // namespace featherlb::packet
