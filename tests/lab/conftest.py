@@ -68,10 +68,10 @@ def measured(request):
 class Place:
     """A network with its servers."""
 
-    def __init__(self, arm: str, backends: int = 3, **servers):
+    def __init__(self, arm: str, backends: int = 3, mtu: int = 1500, **servers):
         self.lab = Lab()
         try:
-            self.network = Network(self.lab, arm, backends)
+            self.network = Network(self.lab, arm, backends, mtu=mtu)
             self.servers = Servers(self.network, **servers)
         except BaseException:
             self.lab.close()

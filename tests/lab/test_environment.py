@@ -48,8 +48,8 @@ def occupied(two_armed):
     """The interface `front` runs somebody else's XDP program."""
 
     def occupy(mode: str):
-        program = tools.bpf_object(PROGRAMS / "pass.bpf.c", two_armed.lab.directory)
-        two_armed.network.balancer.ip(f"link set dev front {mode} obj {program} sec xdp")
+        program = tools.load_bpf(PROGRAMS / "pass.bpf.c", two_armed.lab, "xdp")
+        two_armed.network.balancer.run(["bpftool", "net", "attach", mode, "pinned", str(program), "dev", "front"])
 
     yield occupy
     for mode in ("xdpdrv", "xdpgeneric"):
@@ -74,11 +74,11 @@ def test_the_other_xdp_program_stays_when_tc_is_used(two_armed, occupied, make_b
 def test_another_tc_program_still_sees_what_is_not_ours(two_armed, environment):
     """Somebody else's clsact filter drops ping: it still does while featherlb runs, and featherlb still works."""
     network = two_armed.network
-    program = tools.bpf_object(PROGRAMS / "no_ping.bpf.c", two_armed.lab.directory)
+    program = tools.load_bpf(PROGRAMS / "no_ping.bpf.c", two_armed.lab, "classifier")
     network.balancer.run(["tc", "qdisc", "add", "dev", "front", "clsact"])
     try:
-        network.balancer.run(["tc", "filter", "add", "dev", "front", "ingress", "prio", "60000", "bpf", "da", "obj",
-                              str(program), "sec", "tc"])
+        network.balancer.run(["tc", "filter", "add", "dev", "front", "ingress", "prio", "60000", "bpf", "da",
+                              "pinned", str(program)])
         with Featherlb(network, config.everything(network, "tc"), environment=environment):
             assert network.client.ns.run(["ping", "-c", "1", "-W", "1", "10.1.0.1"], check=False).returncode == 1
             assert clients.http_get(network.client.ns, (VIP, 80)) in {"b1", "b2", "b3"}

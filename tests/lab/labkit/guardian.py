@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 NAMESPACES = Path("/run/netns")
+RUNTIME = Path("/run/featherlb")
 
 
 def pids_in(name: str) -> list[int]:
@@ -38,6 +39,10 @@ def remove(prefix: str, directory: Path) -> None:
     for name in names:
         subprocess.run(["ip", "netns", "delete", name], capture_output=True)
     shutil.rmtree(directory, ignore_errors=True)
+    for lock in RUNTIME.glob(f"*{prefix}*"):  # named after the pins, which were in the lab's directory
+        lock.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        RUNTIME.rmdir()  # only if nobody else's are there
 
 
 def start(prefix: str, directory: Path) -> subprocess.Popen:

@@ -51,6 +51,7 @@ class Lab:
         self._processes: list[subprocess.Popen] = []
         self._bpffs: Path | None = None
         self._closed = False
+        self.mtu = 1500  # of cables made from now on
         self._guardian = guardian.start(self.prefix, self.directory)
         atexit.register(self.close)
 
@@ -67,7 +68,8 @@ class Lab:
 
     def veth(self, a: Namespace, a_name: str, b: Namespace, b_name: str) -> None:
         """A cable: a_name in a, b_name in b, both up. Checksum offload stays on, as the kernel makes them."""
-        run(["ip", "link", "add", a_name, "netns", a.name, "type", "veth", "peer", "name", b_name, "netns", b.name])
+        run(["ip", "link", "add", a_name, "mtu", str(self.mtu), "netns", a.name, "type", "veth", "peer", "name", b_name,
+             "mtu", str(self.mtu), "netns", b.name])
         a.ip(f"link set {a_name} up")
         b.ip(f"link set {b_name} up")
 

@@ -28,10 +28,12 @@ def lab_load() -> str:
     return str(build / "lab_load")
 
 
-@functools.cache
-def bpf_object(source: Path, directory: Path) -> Path:
-    """Compiles a small BPF program of a test."""
-    target = directory / (source.stem + ".o")
-    run(["clang-19", "-target", "bpf", "-O2", "-g", "-idirafter", "/usr/include/" + os.uname().machine + "-linux-gnu",
-         "-c", str(source), "-o", str(target)])
-    return target
+def load_bpf(source: Path, lab, kind: str) -> Path:
+    """Compiles a test's own small BPF program and loads it; the pin, on the lab's BPF file system. kind: xdp, classifier."""
+    compiled = lab.directory / (source.stem + ".o")
+    pin = lab.bpffs() / source.name.split(".")[0]
+    if not pin.exists():
+        run(["clang-19", "-target", "bpf", "-O2", "-g", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
+             "-c", str(source), "-o", str(compiled)])
+        run(["bpftool", "prog", "load", str(compiled), str(pin), "type", kind])
+    return pin

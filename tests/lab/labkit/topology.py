@@ -40,8 +40,9 @@ class Host:
 class Network:
     """A topology that is up. `balancer` is the namespace that featherlb runs in."""
 
-    def __init__(self, lab: Lab, arm: str, backends: int = 3, clients: int = 1):
+    def __init__(self, lab: Lab, arm: str, backends: int = 3, clients: int = 1, mtu: int = 1500):
         self.lab, self.arm = lab, arm
+        lab.mtu = mtu
         self.balancer = lab.namespace("lb")
         self.switch = lab.namespace("sw")
         lab.bridge(self.switch)

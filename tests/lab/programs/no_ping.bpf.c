@@ -20,4 +20,4 @@ int no_ping(struct __sk_buff* skb)
     return ip->protocol == IPPROTO_ICMP ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
-char license[] SEC("license") = "Apache-2.0";
+char _license[] SEC("license") = "Apache-2.0";

@@ -10,4 +10,4 @@ int someone_elses(struct xdp_md* ctx)
     return XDP_PASS;
 }
 
-char license[] SEC("license") = "Apache-2.0";
+char _license[] SEC("license") = "Apache-2.0";
