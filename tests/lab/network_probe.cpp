@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Drives the real Network for test_network.py: commands on standard input, one JSON value a line on standard output.
+// Drives the real Network for the lab tests: commands on standard input, one JSON value a line on standard output.
 //   interfaces | addresses | hop ADDRESS | retain [ADDRESS...] | maintain | release
 //   wait MILLISECONDS   what changed, as soon as something did
 //   time ADDRESS...     microseconds for asking for all of them, first and again
