@@ -49,12 +49,12 @@ public:
         if (chosen.empty())
             return usage("a command is missing: " + command_names());
         if (chosen.size() > 1)
-            return usage(fmt::format("one command at a time: {} or {}", quote(chosen[0]->get_name()),
-                quote(chosen[1]->get_name())));
+            return usage(fmt::format(
+                "one command at a time: {} or {}", quote(chosen[0]->get_name()), quote(chosen[1]->get_name())));
         const auto level = parse_log_level(log_level_);
         if (!level)
-            return usage(fmt::format("--log-level {} is unknown; use debug, info, warning or error",
-                quote(log_level_)));
+            return usage(
+                fmt::format("--log-level {} is unknown; use debug, info, warning or error", quote(log_level_)));
         arguments_.log_level = *level;
         return arguments_;
     }

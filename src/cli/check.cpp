@@ -61,8 +61,8 @@ int check(const Arguments& arguments, Streams streams)
     for (const std::string& warning : report.warnings)
         streams.err << "warning: " << warning << '\n';
     if (arguments.json)
-        print(streams.out, {{"file", arguments.config_file}, {"valid", valid},
-                               {"problems", to_json(report.problems)}, {"warnings", report.warnings}});
+        print(streams.out, {{"file", arguments.config_file}, {"valid", valid}, {"problems", to_json(report.problems)},
+                               {"warnings", report.warnings}});
     else if (valid)
         streams.out << fmt::format("{}: valid: {} service{}, {} backend{}\n", arguments.config_file,
             config->services.size(), config->services.size() == 1 ? "" : "s", count_backends(*config),

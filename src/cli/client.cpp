@@ -49,8 +49,8 @@ tl::unexpected<Error> unreachable(const std::string& socket, CURLcode code)
 
 } // namespace
 
-Result<Reply> ask_daemon(const std::string& socket, const std::string& method, const std::string& path,
-    std::chrono::seconds timeout)
+Result<Reply> ask_daemon(
+    const std::string& socket, const std::string& method, const std::string& path, std::chrono::seconds timeout)
 {
     const std::unique_ptr<CURL, decltype(&::curl_easy_cleanup)> curl(::curl_easy_init(), &::curl_easy_cleanup);
     if (!curl)

@@ -15,7 +15,7 @@ struct Reply {
 };
 
 // Fails where no daemon answers in time; the error names the socket and what to do.
-[[nodiscard]] Result<Reply> ask_daemon(const std::string& socket, const std::string& method, const std::string& path,
-    std::chrono::seconds timeout);
+[[nodiscard]] Result<Reply> ask_daemon(
+    const std::string& socket, const std::string& method, const std::string& path, std::chrono::seconds timeout);
 
 } // namespace featherlb::cli

@@ -31,8 +31,8 @@ int reload(const Arguments& arguments, Streams streams)
         return complain(streams.err, reply.error(), exit_unreachable);
     const nlohmann::json json = nlohmann::json::parse(reply->body, nullptr, false);
     if (!json.is_object() || !json.contains("result"))
-        return complain(streams.err, {fmt::format("{} does not answer as featherlb does", socket), "check --socket"},
-            exit_failed);
+        return complain(
+            streams.err, {fmt::format("{} does not answer as featherlb does", socket), "check --socket"}, exit_failed);
     const int code = exit_code(json.value("result", ""));
     if (const std::string text = json.value("text", ""); !text.empty())
         streams.err << text << '\n';
@@ -41,11 +41,11 @@ int reload(const Arguments& arguments, Streams streams)
     if (arguments.json)
         print(streams.out, json);
     else if (code == exit_ok)
-        streams.out << fmt::format("{}: reloaded, {} rows of the tables changed\n", json.value("file", ""),
-            json.value("changes", 0));
+        streams.out << fmt::format(
+            "{}: reloaded, {} rows of the tables changed\n", json.value("file", ""), json.value("changes", 0));
     else
-        streams.err << fmt::format("featherlb: the reload {}\n",
-            code == exit_invalid ? "was refused: nothing was changed" : "failed");
+        streams.err << fmt::format(
+            "featherlb: the reload {}\n", code == exit_invalid ? "was refused: nothing was changed" : "failed");
     return code;
 }
 

@@ -30,8 +30,8 @@ int status(const Arguments& arguments, Streams streams)
         else
             streams.out << format_status(json.get<Status>());
     } catch (const nlohmann::json::exception&) {
-        return complain(streams.err, {fmt::format("{} does not answer as featherlb does", socket), "check --socket"},
-            exit_failed);
+        return complain(
+            streams.err, {fmt::format("{} does not answer as featherlb does", socket), "check --socket"}, exit_failed);
     }
     return exit_ok;
 }

@@ -48,7 +48,10 @@ public:
         // libmicrohttpd does not stop while a connection is suspended.
         for (auto& [key, request] : requests_) {
             if (std::exchange(request->suspended, false)) {
-                request->response = AdminResponse{503, R"({"error":"the daemon is ending"})" "\n", {}};
+                request->response = AdminResponse{503,
+                    R"({"error":"the daemon is ending"})"
+                    "\n",
+                    {}};
                 MHD_resume_connection(request->connection);
             }
         }
@@ -89,8 +92,7 @@ private:
             static_cast<Server*>(self)->requests_.erase(*slot);
         *slot = nullptr;
     }
-    static void on_connection(
-        void* self, MHD_Connection* connection, void**, MHD_ConnectionNotificationCode code)
+    static void on_connection(void* self, MHD_Connection* connection, void**, MHD_ConnectionNotificationCode code)
     {
         auto* server = static_cast<Server*>(self);
         if (code == MHD_CONNECTION_NOTIFY_STARTED)
@@ -99,8 +101,7 @@ private:
             server->born_.erase(connection);
     }
 
-    MHD_Result handle(
-        MHD_Connection* connection, const char* url, const char* method, std::size_t* upload, void** slot)
+    MHD_Result handle(MHD_Connection* connection, const char* url, const char* method, std::size_t* upload, void** slot)
     {
         if (*slot == nullptr) {
             auto request = std::make_shared<Request>();
@@ -109,7 +110,10 @@ private:
             *slot = request.get();
             requests_.emplace(request.get(), request);
             if (declares_too_much(connection))
-                return send(connection, {413, R"({"error":"the body is too long"})" "\n", {}});
+                return send(connection, {413,
+                                            R"({"error":"the body is too long"})"
+                                            "\n",
+                                            {}});
             return MHD_YES;
         }
         const SharedRequest request = requests_.at(*slot);
@@ -180,8 +184,7 @@ private:
         for (const auto& [connection, born] : born_) {
             if (loop_.now() - born < limits_.life)
                 continue;
-            const MHD_ConnectionInfo* info =
-                MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+            const MHD_ConnectionInfo* info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
             if (info != nullptr) {
                 ::shutdown(info->connect_fd, SHUT_RDWR);
                 ended = true;

@@ -18,8 +18,8 @@ std::string write_listener(const ListenerKey& key)
 }
 
 // The backend of the configuration that `endpoint` comes from; by address, or by a name that has this address.
-const BackendConfig* configured(const ServiceConfig& service, const Endpoint& endpoint,
-    const std::map<std::string, std::vector<IpAddress>>& dns)
+const BackendConfig* configured(
+    const ServiceConfig& service, const Endpoint& endpoint, const std::map<std::string, std::vector<IpAddress>>& dns)
 {
     for (const BackendConfig& backend : service.backends) {
         if (const auto* written = std::get_if<Endpoint>(&backend.target)) {
@@ -165,8 +165,7 @@ std::vector<ServiceStatus> Controller::service_status() const
     }
     for (const auto& [id, row] : have_.services) {
         if (positions.emplace(row.name, all.size()).second)
-            all.push_back(
-                {row.name, "draining", "no longer configured", std::string(to_string(row.forward)), {}, {}});
+            all.push_back({row.name, "draining", "no longer configured", std::string(to_string(row.forward)), {}, {}});
     }
     for (const auto& [key, service] : have_.listeners) {
         if (const auto row = have_.services.find(service); row != have_.services.end())

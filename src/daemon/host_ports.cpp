@@ -12,7 +12,7 @@ namespace featherlb {
 
 namespace {
 
-constexpr unsigned tcp_listen = 10;  // state column; linux/tcp_states.h
+constexpr unsigned tcp_listen = 10; // state column; linux/tcp_states.h
 constexpr unsigned udp_unconnected = 7;
 
 std::string read_all(const std::string& path)
@@ -96,8 +96,8 @@ HostPorts read_host_ports(const std::string& proc)
     if (local.size() == 2)
         ports.local = PortRange{local[0].first, local[1].first};
     ports.reserved = parse_port_ranges(read_all(proc + "/sys/net/ipv4/ip_local_reserved_ports"));
-    for (const auto& [table, protocol] : {std::pair{"tcp", Protocol::tcp}, {"tcp6", Protocol::tcp},
-             {"udp", Protocol::udp}, {"udp6", Protocol::udp}}) {
+    for (const auto& [table, protocol] :
+        {std::pair{"tcp", Protocol::tcp}, {"tcp6", Protocol::tcp}, {"udp", Protocol::udp}, {"udp6", Protocol::udp}}) {
         const auto listeners = parse_socket_table(read_all(proc + "/self/net/" + table), protocol);
         ports.listeners.insert(ports.listeners.end(), listeners.begin(), listeners.end());
     }

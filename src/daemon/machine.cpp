@@ -58,9 +58,9 @@ void check_interfaces(const Config& config, const Machine& machine, MachineRepor
             report.problems.push_back({wanted.place, fmt::format("interface {} is the loopback", quote(wanted.name)),
                 "name the interfaces that the clients' packets come in by"});
         else if (!interface->ethernet)
-            report.problems.push_back({wanted.place,
-                fmt::format("interface {} does not carry Ethernet frames", quote(wanted.name)),
-                "name an Ethernet interface; tunnels are not served"});
+            report.problems.push_back(
+                {wanted.place, fmt::format("interface {} does not carry Ethernet frames", quote(wanted.name)),
+                    "name an Ethernet interface; tunnels are not served"});
         else if (!interface->up)
             report.warnings.push_back(
                 fmt::format("interface {} is down; `ip link set {} up`", wanted.name, wanted.name));
@@ -79,7 +79,8 @@ void check_snat_addresses(const Config& config, const Machine& machine, MachineR
         if (!is_local(machine, address))
             report.problems.push_back({config.snat.place,
                 fmt::format("the source address {} is not an address of this machine", address.to_string()),
-                own.empty() ? "add it to an interface" : fmt::format("add it to an interface, or use {}", join(words))});
+                own.empty() ? "add it to an interface"
+                            : fmt::format("add it to an interface, or use {}", join(words))});
     }
 }
 
@@ -141,8 +142,7 @@ bool answers_at(const HostListener& host, const std::optional<IpAddress>& addres
         return address && *address == host.endpoint.address;
     if (!address || host.endpoint.address == *address)
         return true;
-    return host.endpoint.address.is_unspecified() &&
-           (!host.endpoint.address.is_ipv4() || address->is_ipv4());
+    return host.endpoint.address.is_unspecified() && (!host.endpoint.address.is_ipv4() || address->is_ipv4());
 }
 
 void check_host_listeners(const Config& config, const Machine& machine, MachineReport& report)

@@ -134,8 +134,8 @@ std::optional<IpAddress> usable(const addrinfo& entry)
         std::memcpy(bytes.bytes, &inet->sin6_addr, 16);
         address = IpAddress::from_abi(bytes, Family::ipv6);
     }
-    if (address && (address->is_loopback() || address->is_unspecified() || address->is_multicast() ||
-                       address->is_link_local()))
+    if (address &&
+        (address->is_loopback() || address->is_unspecified() || address->is_multicast() || address->is_link_local()))
         return std::nullopt;
     return address;
 }

@@ -97,7 +97,10 @@ private:
             log_.warning("{}", warning);
         for (const ProgramInfo& program : plane_->programs())
             log_.info("program {} loaded: id {}, tag {}", program.name, program.id, program.tag);
-        log_.info("data plane {}{}", plane_->adopted() ? "adopted from " : options_.ephemeral ? "ephemeral" : "new at ",
+        log_.info("data plane {}{}",
+            plane_->adopted()    ? "adopted from "
+            : options_.ephemeral ? "ephemeral"
+                                 : "new at ",
             options_.ephemeral ? "" : options_.pins);
         return {};
     }
@@ -109,8 +112,7 @@ private:
         controller.config_file = options_.config_file;
         controller.pins = options_.ephemeral ? "" : options_.pins;
         controller.read_ports = [] { return read_host_ports(); };
-        controller_ =
-            std::make_unique<Controller>(std::move(controller), *loop_, log_, *network_, *plane_, *resolver_);
+        controller_ = std::make_unique<Controller>(std::move(controller), *loop_, log_, *network_, *plane_, *resolver_);
         ApiTarget target{.status = [this] { return controller_->status(); },
             .reload = [this](Controller::Done done) { controller_->reload(std::move(done)); }};
         Result<std::unique_ptr<AdminServer>> admin =

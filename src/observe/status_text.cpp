@@ -113,6 +113,7 @@ void paragraph(std::string& out, const std::string& label, const std::vector<std
         line += fresh ? word : " " + word;
         fresh = false;
     }
+    line.erase(line.find_last_not_of(' ') + 1);
     out += line + '\n';
 }
 
@@ -139,8 +140,8 @@ void print_head(std::string& out, const Status& status)
     entry(out, "configuration", fmt::format("{}, loaded {}", status.config_file, status.config_loaded_at));
     const ReloadStatus& reload = status.last_reload;
     if (!reload.result.empty())
-        entry(out, "last reload", fmt::format("{} at {}{}{}", reload.result, reload.at,
-            reload.message.empty() ? "" : ": ", reload.message));
+        entry(out, "last reload",
+            fmt::format("{} at {}{}{}", reload.result, reload.at, reload.message.empty() ? "" : ": ", reload.message));
     if (!status.problem.empty())
         entry(out, "PROBLEM", status.problem + " (trying again)");
 }
@@ -152,8 +153,7 @@ void print_interfaces(std::string& out, const Status& status)
     for (const InterfaceStatus& interface : status.interfaces) {
         columns.add({interface.name, interface.attached ? interface.hook : "none", interface.attach,
             interface.driver.empty() ? "-" : interface.driver,
-            interface.attached ? fmt::format("{}", interface.program_id) : "-",
-            interface.chosen});
+            interface.attached ? fmt::format("{}", interface.program_id) : "-", interface.chosen});
         columns.note(interface.attached ? interface.why : interface.problem);
     }
     if (status.interfaces.empty())
@@ -180,8 +180,8 @@ void print_service(std::string& out, const ServiceStatus& service)
         {"PACKETS", true}, {"BYTES", true}});
     for (const BackendStatus& backend : service.backends) {
         columns.add({backend.name == backend.address ? "-" : backend.name, backend.address, backend.state,
-            fmt::format("{}", backend.weight), fmt::format("{}", backend.flows),
-            fmt::format("{}", backend.connections), short_number(backend.packets_in + backend.packets_out, 1000, ""),
+            fmt::format("{}", backend.weight), fmt::format("{}", backend.flows), fmt::format("{}", backend.connections),
+            short_number(backend.packets_in + backend.packets_out, 1000, ""),
             short_number(backend.bytes_in + backend.bytes_out, 1000, "B")});
         columns.note(backend.reason);
     }
@@ -190,8 +190,8 @@ void print_service(std::string& out, const ServiceStatus& service)
 
 void print_flows(std::string& out, const FlowsStatus& flows)
 {
-    std::string text = fmt::format("{} of {} for each IP version, {} unproven", flows.connections, flows.capacity,
-        flows.unproven);
+    std::string text =
+        fmt::format("{} of {} for each IP version, {} unproven", flows.connections, flows.capacity, flows.unproven);
     if (flows.counted_seconds_ago < 0)
         text = fmt::format("not counted yet; room for {} of each IP version", flows.capacity);
     else
@@ -225,8 +225,8 @@ void print_data_plane(std::string& out, const DataPlaneStatus& plane)
     entry(out, "data plane", text);
     std::string programs;
     for (const ProgramStatus& program : plane.programs)
-        programs += fmt::format("{}{} (id {}, tag {})", programs.empty() ? "" : ", ", program.name, program.id,
-            program.tag);
+        programs +=
+            fmt::format("{}{} (id {}, tag {})", programs.empty() ? "" : ", ", program.name, program.id, program.tag);
     entry(out, "programs", programs);
 }
 

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: Apache-2.0
+// A machine in memory for tests of the daemon: a loop whose clock is turned by hand, a log to read, a network and a
+// data plane that can be changed and made to fail.
+#pragma once
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "daemon/plane.h"
+#include "daemon/resolver.h"
+#include "kernel/network.h"
+
+namespace featherlb {
+
+class FakeLoop : public Loop {
+public:
+    Clock::time_point now() const override { return now_; }
+    Handle after(Clock::duration delay, std::function<void()> handler) override
+    {
+        return keep({now_ + std::max(delay, Clock::duration::zero()), -1, std::move(handler)});
+    }
+    Handle on_readable(int fd, std::function<void()> handler) override { return keep({{}, fd, std::move(handler)}); }
+    Handle on_signals(std::initializer_list<int>, std::function<void(int)>) override { return keep({{}, -2, {}}); }
+    void post(std::function<void()> handler) override { posted_.push_back(std::move(handler)); }
+    void run() override {}
+    void stop() override {}
+
+    // Lets time pass; whatever is due happens in its order.
+    void advance(Clock::duration time)
+    {
+        const auto end = now_ + time;
+        run_posted();
+        for (;;) {
+            auto next = entries_.end();
+            for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
+                if (entry->second.fd == -1 && entry->second.at <= end &&
+                    (next == entries_.end() || entry->second.at < next->second.at))
+                    next = entry;
+            }
+            if (next == entries_.end())
+                break;
+            now_ = std::max(now_, next->second.at);
+            const auto handler = std::move(next->second.handler);
+            entries_.erase(next);
+            handler();
+            run_posted();
+        }
+        now_ = end;
+    }
+    void readable(int fd)
+    {
+        std::vector<std::function<void()>> handlers;
+        for (const auto& [id, entry] : entries_) {
+            if (entry.fd == fd)
+                handlers.push_back(entry.handler);
+        }
+        for (const auto& handler : handlers)
+            handler();
+        run_posted();
+    }
+
+private:
+    struct Entry {
+        Clock::time_point at;
+        int fd = -1; // -1: a timer
+        std::function<void()> handler;
+    };
+    struct Kept : Registration {
+        Kept(FakeLoop& owner, int number) : loop(owner), id(number) {}
+        Kept(const Kept&) = delete;
+        Kept& operator=(const Kept&) = delete;
+        ~Kept() override { loop.entries_.erase(id); }
+        FakeLoop& loop;
+        int id;
+    };
+    Handle keep(Entry entry)
+    {
+        entries_.emplace(++last_, std::move(entry));
+        return std::make_unique<Kept>(*this, last_);
+    }
+    void run_posted()
+    {
+        while (!posted_.empty()) {
+            const auto handlers = std::exchange(posted_, {});
+            for (const auto& handler : handlers)
+                handler();
+        }
+    }
+
+    Clock::time_point now_{std::chrono::hours(1)};
+    std::map<int, Entry> entries_;
+    int last_ = 0;
+    std::vector<std::function<void()>> posted_;
+};
+
+class FakeLog : public Log {
+public:
+    void write(LogLevel level, const std::string& line) override
+    {
+        lines.push_back(std::string(to_string(level)) + " " + line);
+    }
+    [[nodiscard]] std::size_t count(std::string_view part) const
+    {
+        return static_cast<std::size_t>(std::count_if(lines.begin(), lines.end(),
+            [part](const std::string& line) { return line.find(part) != std::string::npos; }));
+    }
+    std::vector<std::string> lines;
+};
+
+class FakeNetwork : public Network {
+public:
+    static constexpr int fd = 77;
+
+    FakeNetwork() { add_interface(2, "eth0", "10.0.0.1"); }
+    void add_interface(std::uint32_t index, const std::string& name, std::string_view address)
+    {
+        Interface interface;
+        interface.index = index;
+        interface.name = name;
+        interface.mtu = 1500;
+        interface.up = interface.carrier = interface.ethernet = true;
+        links.push_back(interface);
+        if (!address.empty())
+            own.push_back({.address = *IpAddress::parse(address), .prefix_length = 24, .ifindex = index});
+    }
+    void remove_interface(std::uint32_t index)
+    {
+        std::erase_if(links, [index](const Interface& interface) { return interface.index == index; });
+        std::erase_if(own, [index](const InterfaceAddress& address) { return address.ifindex == index; });
+    }
+
+    Result<std::vector<Interface>> interfaces() override { return links; }
+    Result<std::vector<InterfaceAddress>> addresses() override { return own; }
+    Way next_hop(const IpAddress& destination) override
+    {
+        Way way;
+        way.ifindex = way_out;
+        way.device = "eth0";
+        way.next.mtu = 1500;
+        way.next.source = IpAddress::parse("10.0.0.1");
+        if (unresolved.contains(destination.to_string()))
+            way.problem = Error{destination.to_string() + " has not answered yet", ""};
+        else
+            way.next.hop = flb_hop{.mac = {2, 0, 0, 0, 0, mac}, .link = 2, .vlan = {}};
+        return way;
+    }
+    void retain(const std::set<IpAddress>& destinations) override { retained = destinations; }
+    bool maintain() override
+    {
+        ++maintained;
+        return false;
+    }
+    void release() override {}
+    int event_fd() const override { return fd; }
+    NetworkChanges drain() override { return NetworkChanges::everything(); }
+
+    std::vector<Interface> links;
+    std::vector<InterfaceAddress> own;
+    std::set<std::string> unresolved;
+    std::set<IpAddress> retained;
+    std::uint32_t way_out = 2;
+    std::uint8_t mac = 1;
+    int maintained = 0;
+};
+
+class FakePlane : public Plane {
+public:
+    bool adopted() const override { return was_there; }
+    std::vector<std::string> warnings() const override { return {}; }
+    DataPlaneSizes sizes() const override { return {}; }
+    Limits limits() const override { return {.services = most_services, .backends = 100, .slots = 1u << 20}; }
+    std::vector<ProgramInfo> programs() const override { return {}; }
+    std::vector<MapFacts> maps() const override { return {{"backends", 100, 6400}}; }
+
+    Result<Tables> read() const override { return tables; }
+    Result<void> apply(const Tables& want, const std::vector<Change>& changes) override
+    {
+        calls.push_back("apply");
+        if (failing_applies > 0) {
+            --failing_applies;
+            return fail("the map is full", "make it larger");
+        }
+        tables = want;
+        applied.push_back(changes);
+        return {};
+    }
+    Result<void> set_interface(const InterfaceRecord& interface) override
+    {
+        recorded.insert(interface.ifindex);
+        return {};
+    }
+    Result<void> remove_interface(std::uint32_t ifindex) override
+    {
+        recorded.erase(ifindex);
+        attached.erase(ifindex);
+        return {};
+    }
+    std::vector<std::uint32_t> interfaces() const override { return {recorded.begin(), recorded.end()}; }
+    Result<AttachOutcome> attach(const AttachRequest& request) override
+    {
+        calls.push_back("attach " + request.name);
+        if (failing_attach)
+            return fail("the interface is occupied", "free it");
+        attached.insert(request.ifindex);
+        AttachOutcome outcome;
+        outcome.why = "it is a test";
+        return outcome;
+    }
+    Result<std::vector<std::string>> detach_others(const std::set<std::uint32_t>& keep) override
+    {
+        std::vector<std::string> removed;
+        for (const std::uint32_t index : std::set<std::uint32_t>(attached)) {
+            if (!keep.contains(index)) {
+                attached.erase(index);
+                removed.push_back("detached from " + std::to_string(index));
+            }
+        }
+        return removed;
+    }
+    std::vector<Attachment> attachments() const override
+    {
+        std::vector<Attachment> all;
+        for (const std::uint32_t index : attached)
+            all.push_back({.ifindex = index, .hook = Hook::tcx, .program_id = 9});
+        return all;
+    }
+    Result<bool> sweep(std::uint32_t) override
+    {
+        ++sweeps;
+        return pass_ends;
+    }
+    const FlowCounts& flow_counts() const override { return counts; }
+    SweepTotals sweep_totals() const override { return {}; }
+    BackendCounts backend_counts(BackendId) const override { return {}; }
+    DropCounts drop_counts() const override
+    {
+        DropCounts drops{};
+        drops[FLB_DROP_no_flow] = 3;
+        return drops;
+    }
+
+    bool was_there = false;
+    std::uint32_t most_services = 100;
+    Tables tables;
+    std::vector<std::vector<Change>> applied;
+    std::vector<std::string> calls;
+    std::set<std::uint32_t> recorded;
+    std::set<std::uint32_t> attached;
+    int failing_applies = 0;
+    bool failing_attach = false;
+    int sweeps = 0;
+    bool pass_ends = false;
+    FlowCounts counts;
+};
+
+class FakeResolver : public Resolver {
+public:
+    explicit FakeResolver(Loop& loop) : loop_(loop) {}
+    void resolve(const std::set<std::string>& hosts, std::function<void(DnsAnswers)> done) override
+    {
+        asked = hosts;
+        DnsAnswers all;
+        for (const std::string& host : hosts) {
+            const auto known = answers.find(host);
+            all[host] = known == answers.end() ? DnsAnswer{{}, "no such name"} : DnsAnswer{known->second, ""};
+        }
+        loop_.post([all, done] { done(all); });
+    }
+    std::map<std::string, std::vector<IpAddress>> answers;
+    std::set<std::string> asked;
+
+private:
+    Loop& loop_;
+};
+
+} // namespace featherlb
