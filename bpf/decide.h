@@ -214,26 +214,29 @@ FLB_INLINE int decide_reserve_reply_snat(const int v6, struct slow* s, const str
 {
     const struct flb_settings* settings = flow_settings();
     __u64* cursor = bpf_map_lookup_elem(&backend_ports, &backend_index);
+    __u64 addresses = atomic_load((const __u64*)&backend->snat_first); /* first and count, written by one store */
+    __u64 range; /* first port, count and stride, likewise */
     __u32 ports, pool;
     int contended = 0;
 
     if (!settings || !cursor)
         return FLB_DROP_not_configured;
-    ports = settings->snat_port_count;
-    pool = ports * backend->snat_count;
+    range = atomic_load((const __u64*)&settings->snat_port_first);
+    ports = (__u32)(range >> 16) & 0xffff;
+    pool = ports * (__u32)(addresses >> 32);
     if (!pool)
         return FLB_DROP_backend_unresolved;
     FLOW_ROLLED
     for (int i = 0; i < FLB_SNAT_TRIES; i++) {
-        __u32 position = (__u32)(__sync_fetch_and_add(cursor, 1) * settings->snat_stride % pool);
-        __u32 address_index = backend->snat_first + position / ports;
+        __u32 position = (__u32)(__sync_fetch_and_add(cursor, 1) * (range >> 32) % pool);
+        __u32 address_index = (__u32)addresses + position / ports;
         struct flb_snat_address* source = bpf_map_lookup_elem(&snat_addresses, &address_index);
         int result;
 
         if (!source)
             return FLB_DROP_not_configured;
         decide_set_source(v6, &s->out, &source->address);
-        s->out.ports = (s->out.ports & 0xffff0000) | swap16((__u16)(settings->snat_port_first + position % ports));
+        s->out.ports = (s->out.ports & 0xffff0000) | swap16((__u16)(range + position % ports));
         decide_reply_key(v6, &s->request.key, &s->out, s->packet.protocol);
         s->request.mode = i < DECIDE_FRESH_TRIES ? FLOW_REPLY_FRESH : FLOW_REPLY_ANY;
         result = reserve(v6, &s->request);

@@ -47,7 +47,8 @@ static __attribute__((noinline)) int reset6(hook_context* context, struct packet
     return reset_segment(1, context, p);
 }
 
-/* The way back to a client of whom no frame was ever seen: the kernel's routes. */
+/* The way back to a client of whom no frame was ever seen: the kernel's routes. Nothing has been rewritten yet, so
+ * the packet may still be left to the stack: the host may talk to its backends too. */
 FLB_INLINE int route_back(const int v6, hook_context* context, const struct packet* p, struct recipe* r)
 {
     struct bpf_fib_lookup fib = {};
@@ -69,6 +70,8 @@ FLB_INLINE int route_back(const int v6, hook_context* context, const struct pack
     result = bpf_fib_lookup(context, &fib, sizeof(fib), 0);
     if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
         return FLB_DROP_too_big;
+    if (result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED)
+        return STEP_PASS; /* to this host itself, or to nobody that it would forward to: the stack knows which */
     if (result != BPF_FIB_LKUP_RET_SUCCESS)
         return FLB_DROP_no_return_path;
     __builtin_memcpy(r->to.mac, fib.dmac, ETH_ALEN);

@@ -56,6 +56,8 @@ flow_result open_pair(int v6, const flow_key& from_client, const flow_key& from_
         return result;
     }
     flb_flow* o = flow_at(v6, owner.index);
+    if (!r || !o)
+        return FLOW_CONTENDED;
     atomic_store(&r->pair, owner.index);
     atomic_store(&r->aux, owner.generation);
     atomic_store(&o->pair, reply.index);
@@ -92,7 +94,7 @@ protected:
     int v6() const { return GetParam(); }
 };
 INSTANTIATE_TEST_SUITE_P(families, FlowFamilies, testing::Values(0, 1),
-    [](const auto& info) { return std::string(info.param ? "ipv6" : "ipv4"); });
+    [](const auto& family) { return std::string(family.param ? "ipv6" : "ipv4"); });
 
 TEST_P(FlowFamilies, a_pair_is_found_by_both_keys_and_names_each_other)
 {
