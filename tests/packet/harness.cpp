@@ -37,6 +37,13 @@ std::ostream& operator<<(std::ostream& out, Verdict verdict)
     return out << "something else";
 }
 
+::testing::AssertionResult same(const Bytes& expected, const Bytes& got)
+{
+    if (expected == got)
+        return ::testing::AssertionSuccess();
+    return ::testing::AssertionFailure() << difference(expected, got) << "\n";
+}
+
 void Harness::SetUp()
 {
     use({});
@@ -200,7 +207,7 @@ void Harness::expect_out(const std::string& what, const Frame& in, Verdict verdi
     const std::uint64_t drops = all_drops();
     const Outcome outcome = run(in);
     EXPECT_EQ(outcome.verdict, verdict) << what << ": returned " << outcome.code;
-    EXPECT_EQ(difference(to_bytes(out), outcome.bytes), "") << what;
+    EXPECT_TRUE(same(to_bytes(out), outcome.bytes)) << what;
     EXPECT_EQ(all_drops(), drops) << what;
 }
 
@@ -229,7 +236,7 @@ void Harness::expect_pass(const std::string& what, const Bytes& in, const Interf
     const std::uint64_t drops = all_drops();
     const Outcome outcome = run(in, interface);
     EXPECT_EQ(outcome.code, hook() == Hook::xdp ? 2 : -1) << what; // XDP_PASS, TC_ACT_UNSPEC
-    EXPECT_EQ(difference(in, outcome.bytes), "") << what;
+    EXPECT_TRUE(same(in, outcome.bytes)) << what;
     EXPECT_EQ(all_drops(), drops) << what;
 }
 
@@ -257,7 +264,7 @@ void Harness::expect_reset(const std::string& what, const Frame& in)
     out.padding.clear();
     const Outcome outcome = run(in);
     EXPECT_EQ(outcome.verdict, sent(clients(), clients())) << what << ": returned " << outcome.code;
-    EXPECT_EQ(difference(to_bytes(out), outcome.bytes), "") << what;
+    EXPECT_TRUE(same(to_bytes(out), outcome.bytes)) << what;
     EXPECT_EQ(plane_->drops(FLB_DROP_no_flow), one + 1) << what;
     EXPECT_EQ(all_drops(), all + 1) << what;
 }

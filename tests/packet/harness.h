@@ -32,6 +32,9 @@ inline const auto every_way = ::testing::Values(Param{Hook::xdp, Family::ipv4}, 
 inline const auto ipv4_ways = ::testing::Values(Param{Hook::xdp, Family::ipv4}, Param{Hook::tc, Family::ipv4});
 inline const auto ipv6_ways = ::testing::Values(Param{Hook::xdp, Family::ipv6}, Param{Hook::tc, Family::ipv6});
 
+// For EXPECT_TRUE: tells where the bytes differ.
+[[nodiscard]] ::testing::AssertionResult same(const Bytes& expected, const Bytes& got);
+
 struct ServiceSpec {
     flb_forward forward = FLB_SNAT;
     flb_pick pick = FLB_PICK_TURN;

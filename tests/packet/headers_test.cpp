@@ -196,7 +196,7 @@ TEST_P(Headers, a_wrong_checksum_stays_wrong)
     Bytes broken = to_bytes(in), expected = to_bytes(out);
     broken[transport_offset(in) + 30] ^= 0x40;
     expected[transport_offset(out) + 30] ^= 0x40;
-    EXPECT_EQ(difference(expected, run(broken).bytes), "");
+    EXPECT_TRUE(same(expected, run(broken).bytes));
 }
 
 // Addresses and ports of which the sums are extreme.

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+// Both programs on all processors at once, over one flow table. A processor that loses its turn while it holds the
+// lock of a set (virtual ones do) makes another drop its packet with the reason table_contended: the only one allowed.
+#include <algorithm>
+#include <barrier>
+#include <numeric>
+#include <set>
+#include <thread>
+
+#include "harness.h"
+
+namespace featherlb::packet {
+namespace {
+
+class Concurrent : public Harness {
+protected:
+    // More threads than processors, so that they are interrupted at any place.
+    const unsigned threads_ = std::max(4u, 2 * std::thread::hardware_concurrency());
+
+    [[nodiscard]] Outcome run_at(Hook by, const Frame& f)
+    {
+        return plane().run(by, to_bytes(f), {f.to == backends().mac ? backends().index : clients().index, 0});
+    }
+    [[nodiscard]] static Hook hook_of(unsigned thread) { return thread % 2 ? Hook::tc : Hook::xdp; }
+
+    // All threads send the same packets at the same moments; gives what came out, by packet and thread.
+    std::vector<std::vector<Outcome>> race(const std::vector<Frame>& packets)
+    {
+        std::vector<std::vector<Outcome>> outcomes(packets.size(), std::vector<Outcome>(threads_));
+        std::barrier start(threads_);
+        {
+            std::vector<std::jthread> threads;
+            for (unsigned t = 0; t < threads_; t++)
+                threads.emplace_back([&, t] {
+                    for (std::size_t i = 0; i < packets.size(); i++) {
+                        start.arrive_and_wait();
+                        outcomes[i][t] = run_at(hook_of(t), packets[i]);
+                    }
+                });
+        }
+        return outcomes;
+    }
+    // What one client does; gives how many packets came out otherwise than expected.
+    unsigned open_and_close(unsigned thread)
+    {
+        unsigned wrong = 0;
+        Connection c{*this};
+        c.client = client(thread);
+        for (unsigned i = 0; i < 500; i++) {
+            c.client_port = static_cast<std::uint16_t>(1024 + i);
+            const Outcome syn = run_at(hook_of(thread), c.syn());
+            if (syn.verdict != Verdict::redirect)
+                continue;
+            // The answers, made from what the backend got. An unproven flow may have been replaced meanwhile.
+            c.backend = syn.bytes.at(5);
+            const std::size_t at = transport_offset(c.syn());
+            c.outside_port = static_cast<std::uint16_t>(syn.bytes.at(at) << 8 | syn.bytes.at(at + 1));
+            for (const Step& step :
+                {c.back("SYN-ACK", c.syn_ack()), c.there("ACK", c.first_ack()),
+                    c.back("data", c.answer_data(tcp_ack, pattern(9))), c.back("FIN", c.answer_data(tcp_fin | tcp_ack)),
+                    c.there("FIN", c.request_data(tcp_fin | tcp_ack))}) {
+                const Outcome outcome = run_at(hook_of(thread + i), step.in);
+                wrong += outcome.verdict == Verdict::redirect && outcome.bytes != to_bytes(step.out);
+                if (outcome.verdict != Verdict::redirect)
+                    break;
+            }
+        }
+        return wrong;
+    }
+    void expect_no_drop_but_contention() { EXPECT_EQ(all_drops(), plane().drops(FLB_DROP_table_contended)); }
+};
+// The hook is not used: both run.
+std::string name_of_family(const ::testing::TestParamInfo<Param>& info)
+{
+    return info.param.family == Family::ipv4 ? "ipv4" : "ipv6";
+}
+INSTANTIATE_TEST_SUITE_P(families, Concurrent,
+    ::testing::Values(Param{Hook::xdp, Family::ipv4}, Param{Hook::xdp, Family::ipv6}), name_of_family);
+
+TEST_P(Concurrent, one_first_packet_on_all_processors_makes_one_pair)
+{
+    constexpr unsigned rounds = 400;
+    for (const flb_forward forward : {FLB_SNAT, FLB_DNAT}) {
+        for (const std::uint8_t protocol : {protocol_tcp, protocol_udp}) {
+            SCOPED_TRACE(::testing::Message() << "snat or dnat " << forward << ", protocol " << unsigned{protocol});
+            use({});
+            serve(1, {.forward = forward, .backends = {1, 2, 3}});
+            std::vector<Frame> packets;
+            for (unsigned i = 0; i < rounds; i++) {
+                Connection c = connection(forward, protocol);
+                c.client = client(i);
+                packets.push_back(protocol == protocol_tcp ? c.syn() : c.request(0, pattern(5)));
+            }
+            const auto outcomes = race(packets);
+            std::uint64_t opened = 0;
+            for (unsigned number = 1; number <= 3; number++)
+                opened += plane().counters(number).connections;
+            EXPECT_EQ(opened, rounds);
+            EXPECT_EQ(entries().size(), 2 * rounds);
+            expect_sound_table();
+            expect_no_drop_but_contention();
+            for (const std::vector<Outcome>& round : outcomes) {
+                std::set<Bytes> different;
+                for (const Outcome& outcome : round)
+                    if (outcome.verdict == Verdict::redirect)
+                        different.insert(outcome.bytes);
+                EXPECT_EQ(different.size(), 1u) << "all were sent to the same backend from the same port";
+            }
+        }
+    }
+}
+
+// Every thread opens, uses and closes connections of its own in a table that is always under pressure.
+TEST_P(Concurrent, many_connections_in_a_crowded_table)
+{
+    for (const bool few_ports : {true, false}) {
+        use({16, 16}); // 64 entries
+        serve(1, {.backends = {1, 2}});
+        set_ports(1024, few_ports ? 40 : 60000, 7);
+        std::vector<unsigned> wrong(threads_);
+        {
+            std::vector<std::jthread> threads;
+            for (unsigned t = 0; t < threads_; t++)
+                threads.emplace_back([&, t] { wrong[t] = open_and_close(t); });
+        }
+        // A port that was another's before may bring a late answer to the wrong client; a fresh one never does.
+        EXPECT_TRUE(few_ports || std::accumulate(wrong.begin(), wrong.end(), 0u) == 0);
+        std::set<std::tuple<IpAddress, std::uint16_t, IpAddress, std::uint16_t>> keys;
+        for (const Entry& entry : entries()) {
+            EXPECT_NE(entry.state(), FLB_FLOW_BUSY);
+            EXPECT_EQ(entry.ctl() & FLB_CTL_LOCK, 0u);
+            EXPECT_TRUE(keys.insert({entry.source, entry.sport, entry.destination, entry.dport}).second);
+        }
+        for (const Entry& entry : entries()) {
+            const unsigned state = entry.state();
+            const bool open = state >= FLB_FLOW_ESTABLISHED && state < FLB_FLOW_CLOSED_CLIENT && !entry.is_reply();
+            EXPECT_TRUE(!open || reply_of(entry).exists()) << "a proven connection without its port";
+        }
+    }
+}
+
+TEST_P(Concurrent, proven_connections_survive_what_others_do)
+{
+    use({16, 16});
+    serve(1);
+    std::vector<Connection> held;
+    for (unsigned n = 0; n < 8; n++) {
+        Connection c{*this};
+        c.client = client(n);
+        c.outside_port = static_cast<std::uint16_t>(first_snat_port + n);
+        play(c.handshake());
+        held.push_back(c);
+    }
+    std::vector<std::jthread> threads;
+    std::vector<unsigned> lost(threads_);
+    for (unsigned t = 0; t < threads_; t++)
+        threads.emplace_back([&, t] {
+            for (unsigned i = 0; i < 1000; i++) {
+                Frame flood = connection().syn();
+                flood.source = client(100 + t);
+                flood.sport = static_cast<std::uint16_t>(2000 + i);
+                (void)run_at(hook_of(t), flood);
+                const Connection& c = held[i % held.size()];
+                const Step there = c.there("data", c.request_data(tcp_ack, pattern(9)));
+                const Step back = c.back("data", c.answer_data(tcp_ack, pattern(8)));
+                lost[t] += run_at(hook_of(t), there.in).bytes != to_bytes(there.out);
+                lost[t] += run_at(hook_of(t + 1), back.in).bytes != to_bytes(back.out);
+            }
+        });
+    threads.clear();
+    for (const unsigned count : lost)
+        EXPECT_EQ(count, 0u);
+}
+
+// Both sides close at once, on two processors: neither FIN may be overlooked.
+TEST_P(Concurrent, both_fins_at_the_same_moment_close_the_connection)
+{
+    constexpr unsigned rounds = 300;
+    serve(1);
+    set_ports(first_snat_port, 2 * rounds, 1);
+    std::vector<Connection> connections;
+    for (unsigned i = 0; i < rounds; i++) {
+        Connection c{*this};
+        c.client = client(i);
+        c.outside_port = static_cast<std::uint16_t>(first_snat_port + i);
+        play(c.handshake());
+        connections.push_back(c);
+    }
+    std::barrier start(2);
+    {
+        const std::jthread client_side([&] {
+            for (const Connection& c : connections) {
+                start.arrive_and_wait();
+                (void)run_at(Hook::xdp, c.request_data(tcp_fin | tcp_ack));
+            }
+        });
+        const std::jthread backend_side([&] {
+            for (const Connection& c : connections) {
+                start.arrive_and_wait();
+                (void)run_at(Hook::tc, c.answer_data(tcp_fin | tcp_ack));
+            }
+        });
+    }
+    for (const Connection& c : connections) {
+        const unsigned state = find(c.syn()).state();
+        EXPECT_TRUE(state == FLB_FLOW_CLOSED_CLIENT || state == FLB_FLOW_CLOSED_BACKEND) << state;
+    }
+}
+
+} // namespace
+} // namespace featherlb::packet
