@@ -87,7 +87,8 @@ def as_text(summary: dict, rounds: int, seconds: int) -> str:
     lines = [f"HTTP through the balancer, TC, two-armed, {os.cpu_count()} CPUs for everything, Linux "
              f"{os.uname().release}; medians of {rounds} rounds of {seconds} s"]
     for kind, figures in summary.items():
-        lines += ["", f"{kind:<24}{'requests/s':>12}{'of routed':>11}{'of nft':>9}{'p50 ms':>9}{'p99 ms':>9}{'errors':>8}"]
+        lines += ["", f"{kind:<24}{'requests/s':>12}{'of routed':>11}{'of nft':>9}{'p50 ms':>9}{'p99 ms':>9}"
+                      f"{'errors':>8}"]
         lines += [f"  {name:<22}{row['requests_per_second']:>12,}{row['to_routed']:>11.2f}{row['to_nft']:>9.2f}"
                   f"{row['p50_ms']:>9.2f}{row['p99_ms']:>9.2f}{row['errors']:>8}" for name, row in figures.items()]
     lines += ["", "of nft: beside nft with the same forwarding (snat beside snat, dnat beside dnat)"]
@@ -123,7 +124,8 @@ def main() -> int:
         return 130
     summary = summarise(done)
     options.output.mkdir(parents=True, exist_ok=True)
-    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], text=True, capture_output=True).stdout.strip()
+    commit = subprocess.run(["git", "-c", "safe.directory=*", "-C", str(ROOT), "rev-parse", "HEAD"], text=True,
+                            capture_output=True).stdout.strip()
     text = as_text(summary, rounds, seconds)
     (options.output / "http.txt").write_text(text + "\n")
     (options.output / "http.json").write_text(json.dumps(

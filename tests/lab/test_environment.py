@@ -13,7 +13,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 pytestmark = pytest.mark.no_standin
 
 
-def run_that_fails(network, *wrapper: str, attach: str = "auto", pins: Path | None = None, code: int = EXIT_FAILED) -> str:
+def run_that_fails(network, *wrapper: str, attach: str = "auto", pins: Path | None = None) -> str:
     """What `featherlb run`, started through `wrapper`, says before it gives up."""
     running = Featherlb(network, config.everything(network, attach), ephemeral=pins is None)
     config.write(running.file, running.config)
@@ -23,7 +23,7 @@ def run_that_fails(network, *wrapper: str, attach: str = "auto", pins: Path | No
         done = network.balancer.run([*wrapper, *running.arguments()], check=False, timeout=15)
     except subprocess.TimeoutExpired as error:
         raise AssertionError("it did not give up") from error
-    assert done.returncode == code, done.stdout
+    assert done.returncode == EXIT_FAILED, done.stdout
     assert "terminate called" not in done.stdout and "Segmentation" not in done.stdout
     return done.stdout
 

@@ -77,7 +77,8 @@ def broken_ipv6(packet: bytes):
         yield packet[:6] + bytes([following]) + packet[7:]
     for count in (1, 8, 30):
         chain = b"".join(bytes([60 if k + 1 < count else packet[6], 0]) + b"\0" * 6 for k in range(count))
-        yield packet[:4] + struct.pack(">H", len(packet) - 40 + len(chain)) + bytes([60]) + packet[7:40] + chain + packet[40:]
+        length = struct.pack(">H", len(packet) - 40 + len(chain))
+        yield packet[:4] + length + bytes([60]) + packet[7:40] + chain + packet[40:]
     for version in (0, 4, 15):
         yield bytes([version << 4]) + packet[1:]
     yield packet[:7] + b"\0" + packet[8:]  # hop limit 0
@@ -163,7 +164,8 @@ def mac(ns, device: str) -> bytes:
 def test_broken_packets_are_never_mangled(two_armed, balancer, family, measured):
     network = two_armed.network
     clients.http_get(network.client.ns, (service_address(family), 80))  # neighbours are known from here on
-    header = mac(network.balancer, "front") + mac(network.client.ns, "eth0") + (b"\x08\x00" if family == 4 else b"\x86\xdd")
+    kind = b"\x08\x00" if family == 4 else b"\x86\xdd"
+    header = mac(network.balancer, "front") + mac(network.client.ns, "eth0") + kind
     sniffer, sent = Sniffer(network), 0
     sender = network.client.ns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     try:

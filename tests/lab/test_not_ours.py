@@ -33,8 +33,9 @@ def test_the_balancer_answers_ping_on_its_own_and_on_service_addresses(two_armed
 
 
 def test_big_and_fragmented_pings_pass(two_armed, balancer):
+    ns = two_armed.network.client.ns
     for size in ("1472", "4000"):
-        text = two_armed.network.client.ns.run(["ping", "-c", "5", "-i", "0.01", "-W", "1", "-s", size, "10.1.0.1"]).stdout
+        text = ns.run(["ping", "-c", "5", "-i", "0.01", "-W", "1", "-s", size, "10.1.0.1"]).stdout
         assert " 0% packet loss" in text
 
 

@@ -57,7 +57,8 @@ class Held:
     def _answers(self) -> dict:
         """The answers of all processes in one: sums, and the longest time."""
         answers = [json.loads(part.stdout.readline()) for part in self.parts]
-        return {"open": sum(answer["open"] for answer in answers), "failed": sum(answer["failed"] for answer in answers),
+        return {"open": sum(answer["open"] for answer in answers),
+                "failed": sum(answer["failed"] for answer in answers),
                 "seconds": max(answer["seconds"] for answer in answers)}
 
     def tell(self, command: str) -> dict:
@@ -100,7 +101,8 @@ def _milliseconds(text: str, share: str) -> float:
     return float(found.group(1)) * _UNITS[found.group(2)] if found else 0.0
 
 
-def wrk_command(url: str, seconds: int, connections: int, threads: int = 1, new_connections: bool = False) -> list[str]:
+def wrk_command(url: str, seconds: int, connections: int, threads: int = 1,
+                new_connections: bool = False) -> list[str]:
     header = ["-H", "Connection: close"] if new_connections else []
     return ["wrk", "--latency", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "--timeout", "5s",
             *header, url]
@@ -122,7 +124,8 @@ def read_wrk(text: str) -> Wrk:
 
 
 def start_wrk(lab: Lab, ns: Namespace, *arguments, **options) -> subprocess.Popen:
-    return lab.start(ns, wrk_command(*arguments, **options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return lab.start(ns, wrk_command(*arguments, **options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                     text=True)
 
 
 def finish_wrk(process: subprocess.Popen) -> Wrk:

@@ -29,7 +29,7 @@ def lab_load() -> str:
 
 
 def load_bpf(source: Path, lab, kind: str) -> Path:
-    """Compiles a test's own small BPF program and loads it; the pin, on the lab's BPF file system. kind: xdp, classifier."""
+    """Compiles a test's own small BPF program (kind: xdp, classifier) and loads it; its pin, on the lab's bpffs."""
     compiled = lab.directory / (source.stem + ".o")
     pin = lab.bpffs() / source.name.split(".")[0]
     if not pin.exists():
