@@ -213,9 +213,14 @@ def main() -> int:
     print(table(demo.results, screen))
     routed = statistics.mean(result.rate for result in (demo.results[0], demo.results[-1]))
     share = statistics.median(result.rate for result in demo.results[1:-1]) / routed
+    spread = abs(demo.results[0].rate - demo.results[-1].rate) / routed
     errors = sum(result.errors for result in demo.results)
     print(f"\n  Through featherlb: {share:.0%} of the routed request rate (median of the algorithms); "
-          f"{'no request failed' if errors == 0 else f'{errors} requests failed'}; nothing is left behind.\n")
+          f"{'no request failed' if errors == 0 else f'{errors} requests failed'}; nothing is left behind.")
+    if spread > 0.15:
+        print(screen.dim(f"  The two routed figures differ by {spread:.0%}: something else keeps this machine busy, so compare "
+                         "with care."))
+    print()
     return 1 if errors else 0
 
 

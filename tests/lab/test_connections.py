@@ -62,6 +62,7 @@ def test_two_hundred_thousand_short_connections_neither_hang_nor_are_refused(two
     connect = figures["connect_us"]
     measured(f"{figures['count'] / figures['seconds']:,.0f} connections/s; connect median {connect['p50']} us, "
              f"p99 {connect['p99']} us, max {connect['max'] / 1000:.1f} ms; "
-             f"{figures['retried']} with a SYN sent again; refused {figures['refused']}, reset {figures['resets']}, timeouts {figures['timeouts']}")
+             f"{figures['retried']} with a SYN sent again; refused {figures['refused']}, reset {figures['resets']}, "
+             f"timeouts {figures['timeouts']}")
     assert figures["ok"] == 200_000, figures
     assert figures["retried"] == 0, figures
