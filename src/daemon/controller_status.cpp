@@ -101,6 +101,7 @@ Status Controller::status() const
     Status status;
     status.version = FEATHERLB_VERSION;
     status.pid = ::getpid();
+    status.state = load_ && load_->starting ? "starting" : "running";
     status.uptime_seconds = std::chrono::duration<double>(loop_.now() - started_at_).count();
     status.config_file = options_.config_file;
     status.config_loaded_at = loaded_at_;

@@ -37,6 +37,8 @@ public:
 
     int run()
     {
+        // From here on a signal waits for the loop, so that nothing is left half made.
+        signals_ = loop_->on_signals({SIGTERM, SIGINT, SIGHUP}, [this](int number) { on_signal(number); });
         if (const int code = prepare(); code != exit_ok)
             return code;
         loop_->run();
@@ -123,7 +125,6 @@ private:
             return;
         }
         admin_ = std::move(*admin);
-        signals_ = loop_->on_signals({SIGTERM, SIGINT, SIGHUP}, [this](int number) { on_signal(number); });
         controller_->start(std::move(config), [this](const LoadReport& report) { on_started(report); });
     }
 

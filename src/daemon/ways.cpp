@@ -81,7 +81,7 @@ std::optional<Loop::Clock::time_point> Ways::patience_ends() const
     std::optional<Loop::Clock::time_point> first;
     for (const auto& [address, missing] : missing_) {
         const auto end = missing.since + patience;
-        if (loop_.now() < end && (!first || end < *first))
+        if (missing.said.empty() && (!first || end < *first))
             first = end;
     }
     return first;

@@ -28,7 +28,8 @@ public:
     [[nodiscard]] const std::map<IpAddress, Way>& all() const { return ways_; }
     [[nodiscard]] std::map<IpAddress, NextHop> for_plan(const Tables& have) const;
 
-    // Does patience last with a destination? When it ends, refresh() is due.
+    // Is there a destination that is missing, but not long enough to be told? When refresh() is due for it; that may
+    // be past already.
     [[nodiscard]] std::optional<Loop::Clock::time_point> patience_ends() const;
 
 private:

@@ -22,7 +22,7 @@ namespace {
 
 // The macro would define to_json with nlohmann's default arguments inline; the public functions forward to it.
 struct StatusFields : Status {};
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(StatusFields, version, abi, pid, uptime_seconds, config_file,
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(StatusFields, version, abi, pid, state, uptime_seconds, config_file,
     config_loaded_at, last_reload, problem, interfaces, services, flows, drops, data_plane)
 
 } // namespace

@@ -98,6 +98,7 @@ struct Status {
     std::string version;
     std::uint32_t abi = FLB_ABI;
     std::int64_t pid = 0;
+    std::string state; // "starting", "running"
     double uptime_seconds = 0;
     std::string config_file;
     std::string config_loaded_at;

@@ -136,7 +136,8 @@ void entry(std::string& out, const std::string& label, const std::string& text)
 
 void print_head(std::string& out, const Status& status)
 {
-    out += fmt::format("featherlb {}, pid {}, up {}\n", status.version, status.pid, duration(status.uptime_seconds));
+    out += fmt::format("featherlb {}, pid {}, {}up {}\n", status.version, status.pid,
+        status.state == "starting" ? "starting, " : "", duration(status.uptime_seconds));
     entry(out, "configuration", fmt::format("{}, loaded {}", status.config_file, status.config_loaded_at));
     const ReloadStatus& reload = status.last_reload;
     if (!reload.result.empty())
