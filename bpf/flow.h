@@ -336,7 +336,7 @@ FLB_INLINE void flow_survey_set(const int v6, struct flb_flow* first, const stru
             continue;
         if (state == FLB_FLOW_EMPTY || flow_is_closed(state) ||
             (!flow_is_reply(state) && flow_has_expired(ctl, request->now, settings))) {
-            if (s->place == FLOW_NOWHERE) {
+            if (s->place == FLOW_NOWHERE || (state == FLB_FLOW_EMPTY && flow_state(s->ctl) != FLB_FLOW_EMPTY)) {
                 s->place = base + way;
                 s->ctl = ctl;
             }
@@ -358,7 +358,7 @@ FLB_INLINE enum flow_liveness flow_reply_liveness(const int v6, struct flb_flow*
 
     if (!flow_owner(v6, reply, &owner) || flow_has_expired(owner.ctl, now, settings))
         return FLOW_GONE;
-    return flow_state(owner.ctl) >= FLB_FLOW_CLOSED_CLIENT ? FLOW_AT_REST : FLOW_ALIVE;
+    return flow_is_closed(flow_state(owner.ctl)) ? FLOW_AT_REST : FLOW_ALIVE; /* an RST may be forged */
 }
 
 /* A reply's entry of this set whose connection is over. The owner's line is read for those only that are proven

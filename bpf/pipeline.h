@@ -173,6 +173,15 @@ FLB_INLINE int finish(int step, int verdict)
     return HOOK_DROP;
 }
 
+/* Other stations' broken packets are not ours to judge. */
+FLB_INLINE int is_for_us(hook_context* context)
+{
+    __u32 slot = context->ingress_ifindex & FLB_LINK_SLOT;
+    struct flb_iface* in = bpf_map_lookup_elem(&ifaces, &slot);
+
+    return in && hook_is_for_us(context, in);
+}
+
 FLB_INLINE int pipeline(hook_context* context)
 {
     struct packet p __attribute__((aligned(8)));
@@ -185,6 +194,8 @@ FLB_INLINE int pipeline(hook_context* context)
         hook_input(context, &in);
         step = parse(&in, &p, &v6);
     }
+    if (step > 0 && !is_for_us(context))
+        step = STEP_PASS;
     if (step)
         return finish(step, verdict);
     step = v6 ? forward(1, context, &p, &verdict) : forward(0, context, &p, &verdict);

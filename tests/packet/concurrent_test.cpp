@@ -67,7 +67,24 @@ protected:
         }
         return wrong;
     }
-    void expect_no_drop_but_contention() { EXPECT_EQ(all_drops(), plane().drops(FLB_DROP_table_contended)); }
+    void expect_one_pair_each(const std::vector<Frame>& packets, const std::vector<std::vector<Outcome>>& outcomes)
+    {
+        std::uint64_t opened = 0;
+        for (unsigned number = 1; number <= 3; number++)
+            opened += plane().counters(number).connections;
+        EXPECT_EQ(opened, packets.size());
+        EXPECT_EQ(entries().size(), 2 * packets.size());
+        expect_sound_table();
+        for (std::uint32_t reason = 0; reason < FLB_DROP_REASON_COUNT; reason++)
+            EXPECT_TRUE(plane().drops(reason) == 0 || reason == FLB_DROP_table_contended) << "reason " << reason;
+        for (const std::vector<Outcome>& of_one_packet : outcomes) {
+            std::set<Bytes> different;
+            for (const Outcome& outcome : of_one_packet)
+                if (outcome.verdict == Verdict::redirect)
+                    different.insert(outcome.bytes);
+            EXPECT_EQ(different.size(), 1u) << "all are sent to the same backend from the same port";
+        }
+    }
 };
 // The hook is not used: both run.
 std::string name_of_family(const ::testing::TestParamInfo<Param>& info)
@@ -79,32 +96,20 @@ INSTANTIATE_TEST_SUITE_P(families, Concurrent,
 
 TEST_P(Concurrent, one_first_packet_on_all_processors_makes_one_pair)
 {
-    constexpr unsigned rounds = 400;
+    constexpr unsigned rounds = 300;
     for (const flb_forward forward : {FLB_SNAT, FLB_DNAT}) {
-        for (const std::uint8_t protocol : {protocol_tcp, protocol_udp}) {
-            SCOPED_TRACE(::testing::Message() << "snat or dnat " << forward << ", protocol " << unsigned{protocol});
-            use({});
-            serve(1, {.forward = forward, .backends = {1, 2, 3}});
-            std::vector<Frame> packets;
-            for (unsigned i = 0; i < rounds; i++) {
-                Connection c = connection(forward, protocol);
-                c.client = client(i);
-                packets.push_back(protocol == protocol_tcp ? c.syn() : c.request(0, pattern(5)));
-            }
-            const auto outcomes = race(packets);
-            std::uint64_t opened = 0;
-            for (unsigned number = 1; number <= 3; number++)
-                opened += plane().counters(number).connections;
-            EXPECT_EQ(opened, rounds);
-            EXPECT_EQ(entries().size(), 2 * rounds);
-            expect_sound_table();
-            expect_no_drop_but_contention();
-            for (const std::vector<Outcome>& round : outcomes) {
-                std::set<Bytes> different;
-                for (const Outcome& outcome : round)
-                    if (outcome.verdict == Verdict::redirect)
-                        different.insert(outcome.bytes);
-                EXPECT_EQ(different.size(), 1u) << "all were sent to the same backend from the same port";
+        for (const flb_pick pick : {FLB_PICK_TURN, FLB_PICK_HASH_5TUPLE}) {
+            for (const std::uint8_t protocol : {protocol_tcp, protocol_udp}) {
+                SCOPED_TRACE(::testing::Message() << "forward " << forward << ", pick " << pick << ", protocol " << int{protocol});
+                use({});
+                serve(1, {.forward = forward, .pick = pick, .backends = {1, 2, 3}});
+                std::vector<Frame> packets;
+                for (unsigned i = 0; i < rounds; i++) {
+                    Connection c = connection(forward, protocol);
+                    c.client = client(i);
+                    packets.push_back(protocol == protocol_tcp ? c.syn() : c.request(0, pattern(5)));
+                }
+                expect_one_pair_each(packets, race(packets));
             }
         }
     }
