@@ -100,7 +100,8 @@ TEST_P(Concurrent, one_first_packet_on_all_processors_makes_one_pair)
     for (const flb_forward forward : {FLB_SNAT, FLB_DNAT}) {
         for (const flb_pick pick : {FLB_PICK_TURN, FLB_PICK_HASH_5TUPLE}) {
             for (const std::uint8_t protocol : {protocol_tcp, protocol_udp}) {
-                SCOPED_TRACE(::testing::Message() << "forward " << forward << ", pick " << pick << ", protocol " << int{protocol});
+                SCOPED_TRACE(::testing::Message()
+                             << "forward " << forward << ", pick " << pick << ", protocol " << int{protocol});
                 use({});
                 serve(1, {.forward = forward, .pick = pick, .backends = {1, 2, 3}});
                 std::vector<Frame> packets;

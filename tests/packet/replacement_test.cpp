@@ -166,6 +166,17 @@ TEST_P(Replacement, an_orphaned_reply_carries_nothing_to_the_client)
     expect_pass("data", nth(0).answer_data(tcp_ack, pattern(5)));
 }
 
+// The owner's place has been taken by another connection: only its generation tells.
+TEST_P(Replacement, a_reply_whose_owners_place_is_anothers_now_is_an_orphan)
+{
+    play(nth(0).handshake());
+    const Entry owner = find(nth(0).request()), reply = reply_of(owner);
+    owner.flow->ctl += 1ULL << FLB_CTL_GENERATION_SHIFT;
+    reply.grow_old(1);
+    expect_pass("data", nth(0).answer_data(tcp_ack, pattern(5)));
+    EXPECT_EQ(owner.state(), FLB_FLOW_ESTABLISHED);
+}
+
 TEST_P(Replacement, entries_that_another_processor_has_claimed_are_left_alone)
 {
     play({nth(0).there("SYN", nth(0).syn()), nth(1).there("SYN", nth(1).syn())});
