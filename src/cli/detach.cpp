@@ -6,6 +6,7 @@
 
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "kernel/network.h"
 
 namespace featherlb::cli {
 
@@ -36,6 +37,9 @@ int detach(const Arguments& arguments, Streams streams)
     const auto removed = DataPlane::detach(arguments.pins);
     if (!removed)
         return complain(streams.err, removed.error(), exit_failed);
+    // Neighbours that the kernel kept resolved for it are ordinary ones again.
+    if (const auto network = open_network())
+        (*network)->release();
     if (arguments.json) {
         print(streams.out, {{"removed", *removed}});
         return exit_ok;

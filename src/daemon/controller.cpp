@@ -129,6 +129,7 @@ Result<void> Controller::apply(const Plan& plan)
         return {};
     Result<void> applied = plane_.apply(plan.want, plan.changes);
     if (applied) {
+        say_forgotten(plan);
         have_ = plan.want;
     } else if (Result<Tables> have = plane_.read()) {
         have_ = std::move(*have);
@@ -138,11 +139,19 @@ Result<void> Controller::apply(const Plan& plan)
     remember_draining();
     if (!applied)
         return fail(std::move(applied.error()).add_context("changing the tables"));
-    for (const Change& change : plan.changes) {
-        if (change.kind == Change::Kind::remove_backend)
-            log_.info("backend number {} has finished draining and is forgotten", change.id);
-    }
     return {};
+}
+
+void Controller::say_forgotten(const Plan& plan)
+{
+    for (const Change& change : plan.changes) {
+        if (change.kind != Change::Kind::remove_backend)
+            continue;
+        const BackendRow& row = have_.backends.at(change.id);
+        const auto service = have_.services.find(row.service);
+        log_.info("backend {} of {} has finished draining and is forgotten", row.endpoint.to_string(),
+            service == have_.services.end() ? "no service" : service->second.name);
+    }
 }
 
 void Controller::remember_draining()

@@ -98,6 +98,7 @@ private:
     void keep_attached(Plan& plan) const;
     [[nodiscard]] Result<void> carry_out(const Plan& plan);
     [[nodiscard]] Result<void> apply(const Plan& plan);
+    void say_forgotten(const Plan& plan);
     [[nodiscard]] std::set<BackendId> unreferenced() const;
     void remember_draining();
     void warn_of_ways_out(const Plan& plan);
@@ -114,7 +115,8 @@ private:
 
     [[nodiscard]] std::vector<InterfaceStatus> interface_status() const;
     [[nodiscard]] std::vector<ServiceStatus> service_status() const;
-    [[nodiscard]] BackendStatus backend_status(BackendId id, const BackendRow& row, const ServiceConfig* service) const;
+    [[nodiscard]] BackendStatus backend_status(
+        BackendId id, const BackendRow& row, const ServiceConfig* service, const BackendConfig* backend) const;
 
     ControllerOptions options_;
     Loop& loop_;

@@ -17,23 +17,25 @@ std::string write_listener(const ListenerKey& key)
     return fmt::format("{}/{}", Endpoint{key.address, key.port}.to_string(), to_string(key.protocol));
 }
 
-// The backend of the configuration that `endpoint` comes from; by address, or by a name that has this address.
-const BackendConfig* configured(
-    const ServiceConfig& service, const Endpoint& endpoint, const std::map<std::string, std::vector<IpAddress>>& dns)
+// The backends of a service's configuration by the endpoints that they stand for now.
+using ConfiguredBackends = std::map<Endpoint, const BackendConfig*>;
+ConfiguredBackends configured_backends(
+    const ServiceConfig& service, const std::map<std::string, std::vector<IpAddress>>& dns)
 {
+    ConfiguredBackends all;
     for (const BackendConfig& backend : service.backends) {
         if (const auto* written = std::get_if<Endpoint>(&backend.target)) {
-            if (*written == endpoint)
-                return &backend;
+            all.emplace(*written, &backend);
             continue;
         }
         const auto& name = std::get<DnsName>(backend.target);
         const auto answer = dns.find(name.host);
-        if (name.port == endpoint.port && answer != dns.end() &&
-            std::find(answer->second.begin(), answer->second.end(), endpoint.address) != answer->second.end())
-            return &backend;
+        if (answer == dns.end())
+            continue;
+        for (const IpAddress& address : answer->second)
+            all.emplace(Endpoint{address, name.port}, &backend);
     }
-    return nullptr;
+    return all;
 }
 
 InterfaceStatus missing_interface(const InterfaceConfig& wanted)
@@ -155,11 +157,15 @@ std::vector<ServiceStatus> Controller::service_status() const
 {
     std::vector<ServiceStatus> all;
     std::map<std::string_view, std::size_t> positions;
-    std::map<std::string_view, const ServiceConfig*> configs;
+    struct Known {
+        const ServiceConfig* service = nullptr;
+        ConfiguredBackends backends;
+    };
+    std::map<std::string_view, Known> configs;
     if (config_) {
         for (const ServiceConfig& service : config_->services) {
             positions.emplace(service.name, all.size());
-            configs.emplace(service.name, &service);
+            configs.emplace(service.name, Known{&service, configured_backends(service, dns_)});
             all.push_back({service.name, "active", std::string(to_string(service.algorithm)),
                 std::string(to_string(service.forward)), {}, {}});
         }
@@ -176,27 +182,25 @@ std::vector<ServiceStatus> Controller::service_status() const
         const auto service = have_.services.find(row.service);
         if (service == have_.services.end())
             continue;
-        const auto config = configs.find(service->second.name);
+        const Known& known = configs[service->second.name];
+        const auto backend = known.backends.find(row.endpoint);
         all[positions.at(service->second.name)].backends.push_back(
-            backend_status(id, row, config == configs.end() ? nullptr : config->second));
+            backend_status(id, row, known.service, backend == known.backends.end() ? nullptr : backend->second));
     }
     return all;
 }
 
-BackendStatus Controller::backend_status(BackendId id, const BackendRow& row, const ServiceConfig* service) const
+BackendStatus Controller::backend_status(
+    BackendId id, const BackendRow& row, const ServiceConfig* service, const BackendConfig* backend) const
 {
     BackendStatus status;
     status.address = row.endpoint.to_string();
-    status.name = status.address;
-    const BackendConfig* config = service == nullptr ? nullptr : configured(*service, row.endpoint, dns_);
-    if (config != nullptr) {
-        status.name = config->name;
-        status.weight = config->weight;
-    }
+    status.name = backend == nullptr ? status.address : backend->name;
+    status.weight = backend == nullptr ? 0 : backend->weight;
     status.state = "up";
     if (row.draining) {
         status.state = "draining";
-        status.reason = config == nullptr ? "no longer configured; keeps its connections" : "weight 0";
+        status.reason = backend == nullptr ? "no longer configured; keeps its connections" : "weight 0";
     } else if (!is_resolved(row.hop)) {
         status.state = "unresolved";
         const auto way = ways_.all().find(row.endpoint.address);
