@@ -70,7 +70,7 @@ FLB_INLINE int parse_ethernet(const struct parse_input* in, struct packet* p, __
         tags = 1;
     }
     if (parse_is_tag(*protocol)) {
-#pragma unroll
+        FLOW_UNROLLED
         for (int i = 0; i < FLB_MAX_VLANS; i++) {
             struct parse_vlan_tag* tag;
 
