@@ -28,8 +28,8 @@ struct AdminResponse {
 
 struct AdminLimits {
     unsigned connections = 16;
-    std::size_t memory = 16 * 1024; // a connection's headers
-    std::size_t body = 64 * 1024;
+    std::size_t memory = 16384; // a connection's headers
+    std::size_t body = 65536;
     std::chrono::seconds idle{5};
     std::chrono::seconds life{60}; // of a connection, whatever it does
 };

@@ -197,7 +197,7 @@ void Controller::warn_of_fixed_settings(const Config& config)
 {
     std::vector<std::string>& warnings = load_->report.warnings;
     if (config_ && config.admin_socket != config_->admin_socket)
-        warnings.push_back("admin.socket takes effect when the daemon is restarted");
+        warnings.emplace_back("admin.socket takes effect when the daemon is restarted");
     if (const std::uint32_t there = plane_.sizes().flows_max; config.flows_max != there)
         warnings.push_back(fmt::format("flows.max {}: the flow table keeps its size of {} until `featherlb detach` and "
                                        "a new start, which ends the connections",
