@@ -19,6 +19,7 @@ from labkit.topology import Network  # noqa: E402
 
 STANDIN = os.environ.get("LAB_STANDIN", "")
 _figures: list[str] = []
+_overflows_before = 0
 
 
 def pytest_configure(config):
@@ -34,6 +35,8 @@ def pytest_sessionstart(session):
         pytest.exit(f"{tools.featherlb()} is not built: cmake --preset release && cmake --build --preset release",
                     returncode=1)
     install_signal_handlers()
+    global _overflows_before
+    _overflows_before = _neighbour_overflows()
 
 
 def _wanted(item) -> bool:
@@ -52,7 +55,22 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [item for item in items if item not in left_out]
 
 
+def _neighbour_overflows() -> int:
+    """How often a neighbour table was full since boot: all namespaces of the machine share its 1,024 entries."""
+    total = 0
+    for table in ("arp_cache", "ndisc_cache"):
+        lines = Path("/proc/net/stat", table).read_text().splitlines()
+        column = lines[0].split().index("table_fulls")
+        total += sum(int(line.split()[column], 16) for line in lines[1:])
+    return total
+
+
 def pytest_terminal_summary(terminalreporter):
+    overflows = _neighbour_overflows() - _overflows_before
+    if overflows:
+        terminalreporter.section("warning")
+        terminalreporter.write_line(f"a neighbour table of this kernel was full {overflows} times meanwhile: timeouts "
+                                    "and 'No route to host' may come from that, not from featherlb")
     if _figures:
         terminalreporter.section("measured")
         for line in _figures:
