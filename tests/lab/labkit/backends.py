@@ -63,8 +63,13 @@ class Nginx:
         self.process = network.lab.start(
             host.ns, ["nginx", "-p", str(self.directory), "-c", str(configuration),
                       "-e", str(self.directory / "error.log"), "-g", "daemon off;"], log=f"nginx-{host.name}.log")
-        wait_for(f"nginx on {host.name}", lambda: (self.directory / "nginx.pid").exists()
-                 and (self.directory / "nginx.pid").read_text().strip())
+        wait_for(f"nginx on {host.name}", self._running, 30)
+
+    def _running(self) -> bool:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"nginx ended: {(self.directory / 'error.log').read_text()}")
+        file = self.directory / "nginx.pid"
+        return file.exists() and file.read_text().strip() != ""
 
     def clear_log(self) -> None:
         """nginx appends, so a file cut to nothing starts anew."""
