@@ -12,7 +12,7 @@
 #include "pick.h"
 
 #define DECIDE_FRESH_TRIES (FLB_SNAT_TRIES / 2) /* tries before a port that is at rest is taken */
-#define DECIDE_FIND_TRIES 4 /* look-ups of a flow that another processor is storing */
+#define DECIDE_FIND_TRIES 32 /* look-ups of a flow that another processor is storing */
 
 /* The two addresses and ports of a direction, in the words of struct recipe. */
 struct direction_words {

@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
-const fs::path root = fs::path(__FILE__).parent_path().parent_path().parent_path();
+const fs::path root = fs::path(FEATHERLB_SOURCE_DIR);
 
 std::string problems_of_file(const fs::path& path)
 {
