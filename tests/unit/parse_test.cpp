@@ -160,7 +160,7 @@ TEST(Parse, the_kept_corpus_of_the_fuzzer)
     // From the root of the repository, else where this was compiled (a compiler cache may name another place).
     fs::path root = "tests";
     if (!fs::exists(root / "fuzz/corpus/packet"))
-        root = fs::path(__FILE__).parent_path().parent_path();
+        root = fs::path(FEATHERLB_SOURCE_DIR) / "tests";
     unsigned files = 0;
     for (const auto& entry : fs::directory_iterator(root / "fuzz/corpus/packet")) {
         std::ifstream in(entry.path(), std::ios::binary);
