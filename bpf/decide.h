@@ -273,8 +273,10 @@ FLB_INLINE int decide_flow(const int v6, struct slow* s, const struct flb_servic
     if (result == STEP_STORED)
         return STEP_NEXT;
     decide_recipe(v6, &s->recipe, &s->packet, &s->out, backend_index);
+    /* dnat, contended: who stores this reply's key at this moment serves the same client at the same backend, so the
+     * recipe is the same, stored or not */
     if (result)
-        return result == FLB_DROP_table_full && !snat ? STEP_NEXT : result;
+        return (result == FLB_DROP_table_full || result == FLB_DROP_table_contended) && !snat ? STEP_NEXT : result;
     reply_index = s->request.index;
 
     s->request.key = s->packet.key;
@@ -287,11 +289,9 @@ FLB_INLINE int decide_flow(const int v6, struct slow* s, const struct flb_servic
     reply = flow_at(v6, reply_index);
     if (reply)
         flow_cancel(reply);
-    if (result == FLOW_EXISTS)
-        return decide_use_existing(v6, s);
     if (result == FLOW_FULL)
         return snat ? FLB_DROP_table_full : STEP_NEXT;
-    return FLB_DROP_table_contended;
+    return decide_use_existing(v6, s);
 }
 
 FLB_INLINE void decide_listener_key(const int v6, const struct packet* p, int of_source,

@@ -391,7 +391,7 @@ FLB_INLINE enum flow_result flow_may_replace(const int v6, struct flb_flow* f, _
     __u32 state = flow_state(ctl);
 
     if (state == FLB_FLOW_BUSY)
-        return FLOW_EXISTS;
+        return FLOW_CONTENDED; /* somebody is storing this very key */
     if (flow_is_reply(state)) {
         enum flow_liveness liveness = flow_reply_liveness(v6, f, request->now, settings);
 

@@ -305,12 +305,20 @@ TEST_P(Replacement, each_use_of_an_entry_is_a_new_generation)
 
 TEST_P(Replacement, a_set_that_another_processor_holds_is_contended)
 {
-    for (const flb_forward forward : {FLB_SNAT, FLB_DNAT}) {
-        use({1, 1});
-        serve(1, {.forward = forward});
-        at(0).flow->ctl |= FLB_CTL_LOCK;
-        expect_drop("SYN", nth(0, forward).syn(), FLB_DROP_table_contended);
-    }
+    use({1, 1});
+    serve(1);
+    at(0).flow->ctl |= FLB_CTL_LOCK;
+    expect_drop("SYN", nth(0).syn(), FLB_DROP_table_contended);
+}
+
+TEST_P(Replacement, dnat_does_without_the_table_while_another_processor_holds_the_set)
+{
+    use({1, 1});
+    serve(1, {.forward = FLB_DNAT});
+    at(0).flow->ctl |= FLB_CTL_LOCK;
+    EXPECT_EQ(run(nth(0, FLB_DNAT).syn()).verdict, Verdict::redirect);
+    EXPECT_FALSE(is_stored(nth(0, FLB_DNAT)));
+    EXPECT_EQ(plane().drops(FLB_DROP_table_contended), 0u);
 }
 
 } // namespace
