@@ -5,6 +5,7 @@
  * the unmodified program. A program that changed the packet's size is undone first.
  */
 #include <linux/bpf.h>
+
 #include <bpf/bpf_helpers.h>
 
 #include "harness.h"

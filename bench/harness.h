@@ -14,7 +14,7 @@
 struct harness_state {
     __u64 template_words[HARNESS_TEMPLATE_BYTES / 8];
     __u32 frame_bytes;
-    __u32 flows;          /* clients in turn */
+    __u32 flows; /* clients in turn */
     __u32 next;
     __u32 address_offset; /* of the last 32 bits of the client's address in the frame */
     __u32 address_base;   /* host byte order */

@@ -87,8 +87,8 @@ std::uint16_t transport_sum(const Frame& frame, bool v6)
     const std::size_t l4 = 14 + network_bytes(v6), bytes = frame_bytes - l4;
     const std::uint8_t* addresses = frame.data() + 14 + (v6 ? 8 : 12);
     const std::uint8_t protocol = v6 ? frame[20] : frame[23];
-    return folded(sum16(addresses, v6 ? 32 : 8) + protocol + static_cast<std::uint32_t>(bytes) +
-        sum16(frame.data() + l4, bytes));
+    return folded(
+        sum16(addresses, v6 ? 32 : 8) + protocol + static_cast<std::uint32_t>(bytes) + sum16(frame.data() + l4, bytes));
 }
 
 struct Tuple {
@@ -142,8 +142,8 @@ public:
     {
         if (!skeleton_)
             die("cannot load the harness");
-        state_ = static_cast<harness_state*>(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
-            bpf_map__fd(skeleton_->maps.state), 0));
+        state_ = static_cast<harness_state*>(
+            mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(skeleton_->maps.state), 0));
         if (state_ == MAP_FAILED)
             die("cannot map the harness's state");
     }
@@ -213,7 +213,9 @@ struct World4 {
         for (const bool v6 : {false, true})
             for (const Forward forward : {Forward::snat, Forward::dnat}) {
                 ServiceRow row{.name = fmt::format("bench-{}-{}", v6 ? 6 : 4, to_string(forward)),
-                    .family = v6 ? Family::ipv6 : Family::ipv4, .forward = forward, .pick = FLB_PICK_HASH_5TUPLE};
+                    .family = v6 ? Family::ipv6 : Family::ipv4,
+                    .forward = forward,
+                    .pick = FLB_PICK_HASH_5TUPLE};
                 std::vector<WeightedBackend> weighted;
                 for (int i = 0; i < backend_count; i++, backend++) {
                     BackendRow b{.service = service};
@@ -224,7 +226,8 @@ struct World4 {
                     b.mtu = 1500;
                     if (forward == Forward::snat)
                         for (int s = 1; s <= 8; s++)
-                            b.snat_addresses.push_back(address(fmt::format(fmt::runtime(v6 ? "fd00:3::{}" : "10.3.0.{}"), s)));
+                            b.snat_addresses.push_back(
+                                address(fmt::format(fmt::runtime(v6 ? "fd00:3::{}" : "10.3.0.{}"), s)));
                     weighted.push_back({.endpoint = b.endpoint, .id = backend});
                     tables.backends[backend] = std::move(b);
                 }
@@ -310,9 +313,11 @@ Frame reply_to(const Frame& sent, std::uint8_t protocol)
     const std::size_t at = 14 + (v6 ? 8 : 12), bytes = v6 ? 16 : 4, l4 = 14 + network_bytes(v6);
     std::memcpy(source.bytes, &sent[at + bytes], bytes);
     std::memcpy(destination.bytes, &sent[at], bytes);
-    const auto port = [&](std::size_t offset) { return static_cast<std::uint16_t>(sent[offset] << 8 | sent[offset + 1]); };
-    return make_frame({IpAddress::from_abi(source, family), IpAddress::from_abi(destination, family), port(l4 + 2),
-                          port(l4)},
+    const auto port = [&](std::size_t offset) {
+        return static_cast<std::uint16_t>(sent[offset] << 8 | sent[offset + 1]);
+    };
+    return make_frame(
+        {IpAddress::from_abi(source, family), IpAddress::from_abi(destination, family), port(l4 + 2), port(l4)},
         protocol, tcp_ack);
 }
 
@@ -334,7 +339,8 @@ void verify(Bench& bench, const Row& row)
     if (transport_sum(out, v6) != 0xffff || (!v6 && folded(sum16(&out[14], 20)) != 0xffff))
         die(row.name + ": a checksum of the output is wrong");
     const std::size_t payload = 14 + network_bytes(v6) + 20;
-    if (!std::equal(out.begin() + static_cast<long>(payload), out.end(), row.frame.begin() + static_cast<long>(payload)))
+    if (!std::equal(
+            out.begin() + static_cast<long>(payload), out.end(), row.frame.begin() + static_cast<long>(payload)))
         die(row.name + ": the payload has changed");
 }
 
@@ -350,38 +356,57 @@ std::vector<Row> make_rows(Bench& bench, bool quick)
     const int program = small->plane.xdp_program_fd();
     const Frame plain = make_frame(client_tuple(false, Forward::snat), IPPROTO_TCP, tcp_ack);
     rows.push_back({.name = "empty program", .program = bench.empty_fd(), .frame = plain});
-    rows.push_back({.name = "not ours", .program = program,
-        .frame = make_frame({address("10.9.0.1"), address("10.9.0.2"), 1, 2}, IPPROTO_TCP, tcp_ack), .verdict = 2});
+    rows.push_back({.name = "not ours",
+        .program = program,
+        .frame = make_frame({address("10.9.0.1"), address("10.9.0.2"), 1, 2}, IPPROTO_TCP, tcp_ack),
+        .verdict = 2});
     for (const bool v6 : {false, true})
         for (const Forward forward : {Forward::snat, Forward::dnat}) {
             const std::string name = fmt::format("{} {}", v6 ? "IPv6" : "IPv4", to_string(forward));
             const Frame frame = open_flows(bench, *small, client_tuple(v6, forward), IPPROTO_TCP, 1);
             Frame sent{};
             bench.run(program, frame, 1, 1, &sent);
-            rows.push_back({.name = "established, 1 flow, TCP " + name + ", to the backend", .program = program,
-                .frame = frame, .world = small});
-            rows.push_back({.name = "established, 1 flow, TCP " + name + ", to the client", .program = program,
-                .frame = reply_to(sent, IPPROTO_TCP), .world = small});
+            rows.push_back({.name = "established, 1 flow, TCP " + name + ", to the backend",
+                .program = program,
+                .frame = frame,
+                .world = small});
+            rows.push_back({.name = "established, 1 flow, TCP " + name + ", to the client",
+                .program = program,
+                .frame = reply_to(sent, IPPROTO_TCP),
+                .world = small});
         }
-    rows.push_back({.name = "established, 1 flow, UDP IPv4 snat, to the backend", .program = program,
-        .frame = open_flows(bench, *small, client_tuple(false, Forward::snat), IPPROTO_UDP, 1), .world = small});
+    rows.push_back({.name = "established, 1 flow, UDP IPv4 snat, to the backend",
+        .program = program,
+        .frame = open_flows(bench, *small, client_tuple(false, Forward::snat), IPPROTO_UDP, 1),
+        .world = small});
     for (const std::uint32_t flows : {4000u, 64000u, 1000000u}) {
         if (quick && flows > 64000)
             continue;
         const auto world = std::make_shared<World4>(std::bit_ceil(2 * flows));
         const Frame frame = open_flows(bench, *world, client_tuple(false, Forward::snat), IPPROTO_TCP, flows);
         rows.push_back({.name = fmt::format("established, {} flows in turn, TCP IPv4 snat", flows),
-            .program = world->plane.xdp_program_fd(), .frame = frame, .flows = flows, .world = world});
+            .program = world->plane.xdp_program_fd(),
+            .frame = frame,
+            .flows = flows,
+            .world = world});
     }
     for (const Forward forward : {Forward::snat, Forward::dnat}) {
         const auto world = std::make_shared<World4>(262144);
         const std::string name(to_string(forward));
         const Frame syn = make_frame(client_tuple(false, forward), IPPROTO_TCP, tcp_syn);
         rows.push_back({.name = "new flow, table emptied before each round, TCP IPv4 " + name,
-            .program = world->plane.xdp_program_fd(), .frame = syn, .flows = 100000, .repeat = 100000, .world = world});
+            .program = world->plane.xdp_program_fd(),
+            .frame = syn,
+            .flows = 100000,
+            .repeat = 100000,
+            .world = world});
         const auto full = std::make_shared<World4>(16384);
         rows.push_back({.name = "new flow, table full of unproven ones (a SYN flood), TCP IPv4 " + name,
-            .program = full->plane.xdp_program_fd(), .frame = syn, .flows = 4000000, .repeat = 200000, .world = full});
+            .program = full->plane.xdp_program_fd(),
+            .frame = syn,
+            .flows = 4000000,
+            .repeat = 200000,
+            .world = full});
     }
     return rows;
 }
@@ -433,8 +458,8 @@ int main(int argc, char** argv)
                 first = continued[row.world.get()];
                 continued[row.world.get()] = (first + row.repeat) % row.flows;
             }
-            row.rounds.push_back(
-                bench.run(row.program, row.frame, row.flows, row.repeat ? row.repeat : repeat, nullptr, nullptr, first));
+            row.rounds.push_back(bench.run(
+                row.program, row.frame, row.flows, row.repeat ? row.repeat : repeat, nullptr, nullptr, first));
         }
 
     const double floor = median(rows.front().rounds);

@@ -3,6 +3,7 @@
  * Tells user space the jiffies by which flows age. Run by BPF_PROG_TEST_RUN, never attached.
  */
 #include <linux/bpf.h>
+
 #include <bpf/bpf_helpers.h>
 
 struct flb_clock_answer {

@@ -12,7 +12,7 @@
 #include "pick.h"
 
 #define DECIDE_FRESH_TRIES (FLB_SNAT_TRIES / 2) /* tries before a port that is at rest is taken */
-#define DECIDE_FIND_TRIES 32 /* look-ups of a flow that another processor is storing */
+#define DECIDE_FIND_TRIES 32                    /* look-ups of a flow that another processor is storing */
 
 /* The two addresses and ports of a direction, in the words of struct recipe. */
 struct direction_words {
@@ -113,8 +113,8 @@ FLB_INLINE __u16 decide_delta(const int v6, const __u64* a, const struct flow_ke
 }
 
 /* The recipe that turns packet p into direction `d`. */
-FLB_INLINE void decide_recipe(const int v6, struct recipe* r, const struct packet* p, const struct direction_words* d,
-    __u32 backend)
+FLB_INLINE void decide_recipe(
+    const int v6, struct recipe* r, const struct packet* p, const struct direction_words* d, __u32 backend)
 {
     for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
         r->addresses[i] = d->addresses[i];
@@ -125,8 +125,8 @@ FLB_INLINE void decide_recipe(const int v6, struct recipe* r, const struct packe
     r->backend = backend;
 }
 
-FLB_INLINE void decide_fill(const int v6, struct flb_flow* f, const __u64* addresses, __u32 ports,
-    __u16 addresses_delta, __u16 ports_delta)
+FLB_INLINE void decide_fill(
+    const int v6, struct flb_flow* f, const __u64* addresses, __u32 ports, __u16 addresses_delta, __u16 ports_delta)
 {
     atomic_store(&f->sport, (__be16)ports);
     atomic_store(&f->dport, (__be16)(ports >> 16));
@@ -209,13 +209,13 @@ FLB_INLINE int decide_reserve_reply_dnat(const int v6, struct slow* s)
 
 /* `snat`: takes the next (address, port) pairs of the backend's rotation until one is free. The rotation visits
  * every pair once before it comes back to the first, so the pair that rested longest is next. */
-FLB_INLINE int decide_reserve_reply_snat(const int v6, struct slow* s, const struct flb_backend* backend,
-    __u32 backend_index)
+FLB_INLINE int decide_reserve_reply_snat(
+    const int v6, struct slow* s, const struct flb_backend* backend, __u32 backend_index)
 {
     const struct flb_settings* settings = flow_settings();
     __u64* cursor = bpf_map_lookup_elem(&backend_ports, &backend_index);
     __u64 addresses = atomic_load((const __u64*)&backend->snat_first); /* first and count, written by one store */
-    __u64 range; /* first port, count and stride, likewise */
+    __u64 range;                                                       /* first port, count and stride, likewise */
     __u32 ports, pool;
     int contended = 0;
 
@@ -251,8 +251,8 @@ FLB_INLINE int decide_reserve_reply_snat(const int v6, struct slow* s, const str
 
 /* Makes the pair and the recipe of a new flow. A full table is a reason to drop only where the connection cannot
  * do without its entries (`snat`); elsewhere the packet is forwarded, and the next one decides the same again. */
-FLB_INLINE int decide_flow(const int v6, struct slow* s, const struct flb_service* service, __u32 backend_index,
-    __u32 state, int store)
+FLB_INLINE int decide_flow(
+    const int v6, struct slow* s, const struct flb_service* service, __u32 backend_index, __u32 state, int store)
 {
     struct flb_backend* backend = bpf_map_lookup_elem(&backends, &backend_index);
     const int snat = service->forward == FLB_SNAT;
@@ -294,8 +294,8 @@ FLB_INLINE int decide_flow(const int v6, struct slow* s, const struct flb_servic
     return decide_use_existing(v6, s);
 }
 
-FLB_INLINE void decide_listener_key(const int v6, const struct packet* p, int of_source,
-    struct flb_listener_key* listener)
+FLB_INLINE void decide_listener_key(
+    const int v6, const struct packet* p, int of_source, struct flb_listener_key* listener)
 {
     const struct flow_key* key = &p->key;
     __u32* words = (__u32*)&listener->address;

@@ -198,8 +198,8 @@ FLB_INLINE int flow_is_whole(const struct flow_ref* ref)
 }
 
 /* Looks for a live entry in one set; `start` is the way to begin with. */
-FLB_INLINE int flow_find_in_set(const int v6, const struct flow_key* key, __u32 set, __u32 start, struct flow_ref* ref,
-    __u64* mark)
+FLB_INLINE int flow_find_in_set(
+    const int v6, const struct flow_key* key, __u32 set, __u32 start, struct flow_ref* ref, __u64* mark)
 {
     struct flb_flow* first = flow_first_way(v6, set);
 
@@ -272,7 +272,7 @@ FLB_INLINE int flow_owner(const int v6, struct flb_flow* reply, struct flow_ref*
         return 0;
     owner->ctl = atomic_load(&owner->f->ctl);
     return flow_generation(owner->ctl) == atomic_load(&reply->aux) && flow_is_live(owner->ctl) &&
-        !flow_is_reply(flow_state(owner->ctl));
+           !flow_is_reply(flow_state(owner->ctl));
 }
 
 /* The reply's entry of an owner; 0 where it has been replaced. */
@@ -284,7 +284,7 @@ FLB_INLINE int flow_reply(const int v6, const struct flow_ref* owner, struct flo
         return 0;
     reply->ctl = atomic_load(&reply->f->ctl);
     return flow_is_reply(flow_state(reply->ctl)) && atomic_load(&reply->f->pair) == owner->index &&
-        atomic_load(&reply->f->aux) == flow_generation(owner->ctl);
+           atomic_load(&reply->f->aux) == flow_generation(owner->ctl);
 }
 
 /* ---- insertion ------------------------------------------------------------------------------------------ */
@@ -311,7 +311,7 @@ FLB_INLINE void flow_unlock(struct flb_flow* first)
 struct flow_survey {
     __u64 ctl; /* of `place` */
     __u64 oldest_ctl;
-    __u32 place;  /* of the key itself if `exists`, else of an entry that may be taken */
+    __u32 place; /* of the key itself if `exists`, else of an entry that may be taken */
     __u32 exists;
     __u32 oldest; /* place of the oldest entry that is not proven */
     __s32 oldest_idle;
@@ -353,8 +353,8 @@ FLB_INLINE void flow_survey_set(const int v6, struct flb_flow* first, const stru
 enum flow_liveness { FLOW_GONE, FLOW_AT_REST, FLOW_ALIVE };
 
 /* Is the connection of a reply's entry still going on? */
-FLB_INLINE enum flow_liveness flow_reply_liveness(const int v6, struct flb_flow* reply, __u32 now,
-    const struct flb_settings* settings)
+FLB_INLINE enum flow_liveness flow_reply_liveness(
+    const int v6, struct flb_flow* reply, __u32 now, const struct flb_settings* settings)
 {
     struct flow_ref owner;
 

@@ -92,8 +92,8 @@ FLB_INLINE int hook_set_tags(hook_context* context, struct packet* p, const stru
     return STEP_NEXT;
 }
 
-FLB_INLINE int hook_rewrite(const int v6, hook_context* context, struct packet* p, const struct recipe* r,
-    const struct flb_iface* out)
+FLB_INLINE int hook_rewrite(
+    const int v6, hook_context* context, struct packet* p, const struct recipe* r, const struct flb_iface* out)
 {
     __u64 mangled = p->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
     int step = hook_set_tags(context, p, &r->to);

@@ -44,7 +44,7 @@ FLB_INLINE int may_be_ours(__u32 source, __u32 destination)
         return 0;
     return (filter->kinds[flb_prefilter_index(destination) & (FLB_PREFILTER_SIZE - 1)] &
                (FLB_KIND_LISTENER | FLB_KIND_SNAT)) ||
-        (filter->kinds[flb_prefilter_index(source) & (FLB_PREFILTER_SIZE - 1)] & FLB_KIND_BACKEND);
+           (filter->kinds[flb_prefilter_index(source) & (FLB_PREFILTER_SIZE - 1)] & FLB_KIND_BACKEND);
 }
 
 #endif

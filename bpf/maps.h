@@ -8,17 +8,18 @@
 #define FEATHERLB_MAPS_H
 
 #include <linux/bpf.h>
+
 #include <bpf/bpf_helpers.h>
 
 #include "featherlb/abi.h"
 
-#define FLB_ARRAY(map, value_type, entries)                                                                              \
-    struct {                                                                                                             \
-        __uint(type, BPF_MAP_TYPE_ARRAY);                                                                                \
-        __uint(max_entries, entries);                                                                                    \
-        __uint(map_flags, BPF_F_MMAPABLE);                                                                               \
-        __type(key, __u32);                                                                                              \
-        __type(value, value_type);                                                                                       \
+#define FLB_ARRAY(map, value_type, entries)                                                                            \
+    struct {                                                                                                           \
+        __uint(type, BPF_MAP_TYPE_ARRAY);                                                                              \
+        __uint(max_entries, entries);                                                                                  \
+        __uint(map_flags, BPF_F_MMAPABLE);                                                                             \
+        __type(key, __u32);                                                                                            \
+        __type(value, value_type);                                                                                     \
     } map SEC(".maps")
 
 #define FLB_SIZED_BY_DAEMON 1

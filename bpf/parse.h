@@ -16,25 +16,25 @@
 
 #include "packet.h"
 
-#define PARSE_MAX_EXTENSIONS 6   /* IPv6 extension headers that are followed */
+#define PARSE_MAX_EXTENSIONS 6 /* IPv6 extension headers that are followed */
 
 #define IP_FRAGMENT_BITS 0xff3f /* in memory order: more fragments, and the offset */
 #define IP_OFFSET_BITS 0xff1f
 
 /* Bytes at `at`, or null if they are not all there. */
-#define parse_take(type, data, end, at)                                                                               \
-    ({                                                                                                                \
-        void* take_ = (char*)(data) + (at);                                                                           \
-        (char*)take_ + sizeof(type) > (char*)(end) ? (type*)0 : (type*)take_;                                         \
+#define parse_take(type, data, end, at)                                                                                \
+    ({                                                                                                                 \
+        void* take_ = (char*)(data) + (at);                                                                            \
+        (char*)take_ + sizeof(type) > (char*)(end) ? (type*)0 : (type*)take_;                                          \
     })
 
 struct parse_input {
     void* data;
-    void* end;       /* of what can be read directly */
-    __u32 frame;     /* bytes of the whole frame */
-    __u32 ifindex;   /* that it came in by */
-    __u32 gso;       /* bytes of a segment's payload; 0: the packet is one segment */
-    __u16 outer_tci; /* tag in metadata (TC) */
+    void* end;            /* of what can be read directly */
+    __u32 frame;          /* bytes of the whole frame */
+    __u32 ifindex;        /* that it came in by */
+    __u32 gso;            /* bytes of a segment's payload; 0: the packet is one segment */
+    __u16 outer_tci;      /* tag in metadata (TC) */
     __u16 outer_protocol; /* ETH_P_8021Q or ETH_P_8021AD in host byte order; 0: no such tag */
 };
 

@@ -59,8 +59,7 @@ FLB_INLINE __u32 pick(const int v6, const struct packet* p, __u32 service_index,
     } else if (service->pick == FLB_PICK_RANDOM) {
         slot = pick_scale(bpf_get_prandom_u32(), length);
     } else {
-        slot = pick_scale(
-            pick_hash(v6, &p->key, service->pick_seed, service->pick == FLB_PICK_HASH_5TUPLE), length);
+        slot = pick_scale(pick_hash(v6, &p->key, service->pick_seed, service->pick == FLB_PICK_HASH_5TUPLE), length);
     }
     slot += (__u32)(directory >> 32);
     chunk_index = slot / FLB_SLOTS_PER_CHUNK;

@@ -92,8 +92,8 @@ static __attribute__((noinline)) int route_back6(hook_context* context, const st
 }
 
 /* Where the packet goes next: r->to, and the largest packet that fits there. */
-FLB_INLINE int next_hop(const int v6, hook_context* context, const struct packet* p, struct recipe* r,
-    const struct way* way)
+FLB_INLINE int next_hop(
+    const int v6, hook_context* context, const struct packet* p, struct recipe* r, const struct way* way)
 {
     struct flb_backend* backend;
 

@@ -14,44 +14,41 @@
 #define FLB_ABI 1
 
 /* ---- limits ------------------------------------------------------------------------------------------ */
-#define FLB_WAYS 4                /* entries in a set of the flow table */
-#define FLB_IFACE_SLOTS 4096      /* interface records; slot = ifindex % FLB_IFACE_SLOTS */
-#define FLB_MAX_VLANS 2           /* tags on a frame: none, 802.1Q, or 802.1ad outside and 802.1Q inside */
-#define FLB_SLOTS_PER_CHUNK 16    /* slot table: backend numbers in one map value */
-#define FLB_PREFILTER_SIZE 65536  /* bytes, one for each hash of an address */
-#define FLB_NAME_MAX 64           /* bytes of a service name, terminator included */
-#define FLB_MAX_REASONS 64        /* room for reasons in one processor's counters */
-#define FLB_SNAT_TRIES 16         /* ports that are tried for a new connection before it is dropped */
+#define FLB_WAYS 4               /* entries in a set of the flow table */
+#define FLB_IFACE_SLOTS 4096     /* interface records; slot = ifindex % FLB_IFACE_SLOTS */
+#define FLB_MAX_VLANS 2          /* tags on a frame: none, 802.1Q, or 802.1ad outside and 802.1Q inside */
+#define FLB_SLOTS_PER_CHUNK 16   /* slot table: backend numbers in one map value */
+#define FLB_PREFILTER_SIZE 65536 /* bytes, one for each hash of an address */
+#define FLB_NAME_MAX 64          /* bytes of a service name, terminator included */
+#define FLB_MAX_REASONS 64       /* room for reasons in one processor's counters */
+#define FLB_SNAT_TRIES 16        /* ports that are tried for a new connection before it is dropped */
 
 /* ---- why a packet was not forwarded ------------------------------------------------------------------- */
 /* X(name, text): the enum, the text that people see and the metric label `name` come from this one list.
  * Append only: numbers are stored in pinned maps. */
-#define FLB_DROP_REASONS(X)                                                                               \
-    X(truncated, "the packet ends before its headers do")                                                 \
-    X(bad_length, "a length field disagrees with the packet")                                             \
-    X(bad_tcp_header, "the TCP header length is impossible")                                              \
-    X(bad_tcp_flags, "TCP flags that open no connection and belong to none (SYN with FIN or RST, none)")  \
-    X(extension_headers, "more IPv6 extension headers than are followed")                                 \
-    X(fragment, "a fragment for a service address")                                                       \
-    X(ttl_exceeded, "TTL or hop limit used up")                                                           \
-    X(no_flow, "TCP segment of a connection that is not known; answered with RST where it may be")        \
-    X(no_flow_reply, "packet of a backend whose connection is gone and whose client cannot be told")      \
-    X(no_backend, "the service has no backend that takes connections")                                    \
-    X(backend_unresolved, "the link address of the backend's next hop is not known yet")                  \
-    X(no_return_path, "no route or link address for the way back to the client")                          \
-    X(table_full, "no room in the flow table that a new connection may take")                             \
-    X(table_contended, "another processor held the set of the flow table for too long")                   \
-    X(ports_exhausted, "no free source port towards the backend")                                         \
-    X(tuple_in_use, "the backend already has a connection with this client address and port")             \
-    X(too_big, "larger than the way out carries")                                                         \
-    X(not_configured, "a table names a service, backend or interface that is not there")                  \
+#define FLB_DROP_REASONS(X)                                                                                            \
+    X(truncated, "the packet ends before its headers do")                                                              \
+    X(bad_length, "a length field disagrees with the packet")                                                          \
+    X(bad_tcp_header, "the TCP header length is impossible")                                                           \
+    X(bad_tcp_flags, "TCP flags that open no connection and belong to none (SYN with FIN or RST, none)")               \
+    X(extension_headers, "more IPv6 extension headers than are followed")                                              \
+    X(fragment, "a fragment for a service address")                                                                    \
+    X(ttl_exceeded, "TTL or hop limit used up")                                                                        \
+    X(no_flow, "TCP segment of a connection that is not known; answered with RST where it may be")                     \
+    X(no_flow_reply, "packet of a backend whose connection is gone and whose client cannot be told")                   \
+    X(no_backend, "the service has no backend that takes connections")                                                 \
+    X(backend_unresolved, "the link address of the backend's next hop is not known yet")                               \
+    X(no_return_path, "no route or link address for the way back to the client")                                       \
+    X(table_full, "no room in the flow table that a new connection may take")                                          \
+    X(table_contended, "another processor held the set of the flow table for too long")                                \
+    X(ports_exhausted, "no free source port towards the backend")                                                      \
+    X(tuple_in_use, "the backend already has a connection with this client address and port")                          \
+    X(too_big, "larger than the way out carries")                                                                      \
+    X(not_configured, "a table names a service, backend or interface that is not there")                               \
     X(rewrite_failed, "the kernel refused to change the packet")
 
 #define FLB_ENUM_REASON(name, text) FLB_DROP_##name,
-enum flb_drop_reason {
-    FLB_DROP_none = 0,
-    FLB_DROP_REASONS(FLB_ENUM_REASON) FLB_DROP_REASON_COUNT
-};
+enum flb_drop_reason { FLB_DROP_none = 0, FLB_DROP_REASONS(FLB_ENUM_REASON) FLB_DROP_REASON_COUNT };
 #undef FLB_ENUM_REASON
 
 /* ---- addresses ---------------------------------------------------------------------------------------- */
@@ -88,8 +85,8 @@ struct flb_iface {
     __u32 flags;   /* FLB_IFACE_* */
     __u8 pad[16];
 };
-#define FLB_IFACE_ATTACHED 1u    /* one of our programs runs on its ingress */
-#define FLB_IFACE_REDIRECT 2u    /* XDP_TX loses frames on this driver (veth): redirect to itself instead */
+#define FLB_IFACE_ATTACHED 1u /* one of our programs runs on its ingress */
+#define FLB_IFACE_REDIRECT 2u /* XDP_TX loses frames on this driver (veth): redirect to itself instead */
 
 /* Hash map `listeners`: what a client's packet is addressed to -> the service. */
 struct flb_listener_key {
@@ -116,17 +113,17 @@ enum flb_forward { FLB_SNAT = 0, FLB_DNAT = 1, FLB_DSR = 2, FLB_IPIP = 3 };
 
 /* How the kernel turns a new connection into an index of the service's slot table. */
 enum flb_pick {
-    FLB_PICK_TURN = 0,     /* a counter shared by all processors, modulo the length: (weighted) round robin */
-    FLB_PICK_RANDOM = 1,   /* uniform over the slots */
+    FLB_PICK_TURN = 0,   /* a counter shared by all processors, modulo the length: (weighted) round robin */
+    FLB_PICK_RANDOM = 1, /* uniform over the slots */
     FLB_PICK_HASH_5TUPLE = 2,
     FLB_PICK_HASH_ADDRESSES = 3
 };
 
 /* Map `services`. */
 struct flb_service {
-    __u64 slots; /* offset << 32 | length, in backend numbers of map `slots`; swapped by one store; 0: none */
-    __u32 flags; /* FLB_SERVICE_* */
-    __u8 family; /* FLB_IPV4 or FLB_IPV6, of listeners and backends */
+    __u64 slots;  /* offset << 32 | length, in backend numbers of map `slots`; swapped by one store; 0: none */
+    __u32 flags;  /* FLB_SERVICE_* */
+    __u8 family;  /* FLB_IPV4 or FLB_IPV6, of listeners and backends */
     __u8 forward; /* enum flb_forward */
     __u8 pick;    /* enum flb_pick */
     __u8 pad0;
@@ -182,44 +179,44 @@ struct flb_name {
 /* State of a pair, kept in the control word of the client's direction (the owner). */
 enum flb_flow_state {
     FLB_FLOW_EMPTY = 0,
-    FLB_FLOW_BUSY = 1,       /* claimed, contents not yet valid */
-    FLB_FLOW_SYN = 2,        /* client's SYN seen */
-    FLB_FLOW_SYN_ACK = 3,    /* backend's SYN-ACK seen */
-    FLB_FLOW_MIDSTREAM = 4,  /* picked up without a SYN (dnat, dsr, ipip) */
-    FLB_FLOW_UDP_NEW = 5,    /* no reply yet */
+    FLB_FLOW_BUSY = 1,      /* claimed, contents not yet valid */
+    FLB_FLOW_SYN = 2,       /* client's SYN seen */
+    FLB_FLOW_SYN_ACK = 3,   /* backend's SYN-ACK seen */
+    FLB_FLOW_MIDSTREAM = 4, /* picked up without a SYN (dnat, dsr, ipip) */
+    FLB_FLOW_UDP_NEW = 5,   /* no reply yet */
     FLB_FLOW_UDP_REPLIED = 6,
-    FLB_FLOW_REPLY_NEW = 7,  /* entry of the backend's direction; its owner is not proven */
+    FLB_FLOW_REPLY_NEW = 7,   /* entry of the backend's direction; its owner is not proven */
     FLB_FLOW_ESTABLISHED = 8, /* proven from here on */
-    FLB_FLOW_FIN_CLIENT = 9, /* the client closed its half */
+    FLB_FLOW_FIN_CLIENT = 9,  /* the client closed its half */
     FLB_FLOW_FIN_BACKEND = 10,
     FLB_FLOW_UDP_STREAM = 11,
-    FLB_FLOW_REPLY = 12,     /* entry of the backend's direction; its owner was proven */
+    FLB_FLOW_REPLY = 12,         /* entry of the backend's direction; its owner was proven */
     FLB_FLOW_CLOSED_CLIENT = 13, /* both closed, the client first (it waits in TIME_WAIT); replaceable at once */
     FLB_FLOW_CLOSED_BACKEND = 14,
-    FLB_FLOW_RESET = 15,     /* RST seen; only shortens the timeout */
+    FLB_FLOW_RESET = 15, /* RST seen; only shortens the timeout */
     FLB_FLOW_STATES = 16
 };
 
 /* Control word: age 0-31 (ticks, when last seen), state 32-39, overflow mark 40, lock 41, generation 42-63. */
 #define FLB_CTL_STATE_SHIFT 32
 #define FLB_CTL_STATE (0xffULL << 32)
-#define FLB_CTL_MARK (1ULL << 40)  /* in way 0: a key of this set lives, or once lived, in its second set */
-#define FLB_CTL_LOCK (1ULL << 41)  /* in way 0: an insertion into this set is under way */
+#define FLB_CTL_MARK (1ULL << 40) /* in way 0: a key of this set lives, or once lived, in its second set */
+#define FLB_CTL_LOCK (1ULL << 41) /* in way 0: an insertion into this set is under way */
 #define FLB_CTL_GENERATION_SHIFT 42
 
 /* What both families share: the first 40 bytes of an entry. Each direction of a connection has one. */
 struct flb_flow {
     __u64 ctl;
-    __u32 backend;  /* index in `backends` */
-    __u32 pair;     /* the other direction's entry: set * FLB_WAYS + way */
-    __be16 sport;   /* new source port */
-    __be16 dport;   /* new destination port */
+    __u32 backend;         /* index in `backends` */
+    __u32 pair;            /* the other direction's entry: set * FLB_WAYS + way */
+    __be16 sport;          /* new source port */
+    __be16 dport;          /* new destination port */
     __u16 addresses_delta; /* one's complement sum that the new addresses add to a checksum */
     __u16 ports_delta;     /* and the new ports */
-    struct flb_hop hop; /* where the client's frames come from, in both entries: in the owner to notice that
-                         * it changed, in the reply to send there */
-    __u32 aux;          /* owner: sequence number that proves the client (state SYN_ACK);
-                         * reply: generation of the owner */
+    struct flb_hop hop;    /* where the client's frames come from, in both entries: in the owner to notice that
+                            * it changed, in the reply to send there */
+    __u32 aux;             /* owner: sequence number that proves the client (state SYN_ACK);
+                            * reply: generation of the owner */
 };
 
 struct flb_tuple4 {
@@ -263,15 +260,15 @@ struct flb_set6 {
 
 /* Map `settings`, one value: what a reload may change. */
 struct flb_settings {
-    __u32 abi;                       /* FLB_ABI */
-    __u32 tick_shift;                /* a tick, the unit of ages, is 2^tick_shift jiffies, about a second */
-    __u32 timeout[FLB_FLOW_STATES];  /* ticks; by state of the owner */
-    __u16 snat_port_first;           /* host byte order */
+    __u32 abi;                      /* FLB_ABI */
+    __u32 tick_shift;               /* a tick, the unit of ages, is 2^tick_shift jiffies, about a second */
+    __u32 timeout[FLB_FLOW_STATES]; /* ticks; by state of the owner */
+    __u16 snat_port_first;          /* host byte order */
     __u16 snat_port_count;
-    __u32 snat_stride;               /* step through the (address, port) pairs; coprime to their number */
-    __u64 flow_seed[2];              /* of the flow table's hash; never changes while the table lives */
-    __u32 boot_id;                   /* low bits of the kernel's boot id: pins do not outlive a boot */
-    __u32 hz;                        /* jiffies in a second, as measured */
+    __u32 snat_stride;  /* step through the (address, port) pairs; coprime to their number */
+    __u64 flow_seed[2]; /* of the flow table's hash; never changes while the table lives */
+    __u32 boot_id;      /* low bits of the kernel's boot id: pins do not outlive a boot */
+    __u32 hz;           /* jiffies in a second, as measured */
     __u8 pad[24];
 };
 
@@ -281,9 +278,9 @@ struct flb_load {
     __u32 flow4_sets;
     __u32 flow6_sets;
     __u32 max_backends;
-    __u32 processors;   /* possible ones: stride of the counters */
+    __u32 processors; /* possible ones: stride of the counters */
     __u32 tick_shift;
-    __u32 weak_memory;  /* 1 where loads may pass loads (arm64) */
+    __u32 weak_memory; /* 1 where loads may pass loads (arm64) */
 };
 
 /* ---- counters ----------------------------------------------------------------------------------------- */

@@ -44,8 +44,8 @@ struct BackendRow {
     Endpoint endpoint;
     bool up = true;
     bool draining = false;
-    flb_hop hop{};         // all zero: not resolved
-    std::uint16_t mtu = 0; // 0: not resolved
+    flb_hop hop{};                         // all zero: not resolved
+    std::uint16_t mtu = 0;                 // 0: not resolved
     std::vector<IpAddress> snat_addresses; // sources of connections to it; empty for dnat and while unresolved
     friend bool operator==(const BackendRow& a, const BackendRow& b);
 };
@@ -76,14 +76,14 @@ struct Tables {
 
 // What is known of the machine and the network when a plan is made.
 struct NextHop {
-    flb_hop hop{};                   // all zero: the neighbour is not resolved yet
+    flb_hop hop{}; // all zero: the neighbour is not resolved yet
     std::uint16_t mtu = 0;
     std::optional<IpAddress> source; // the address that the kernel's route prefers
 };
 struct World {
-    std::set<IpAddress> local_addresses;                           // of the attached interfaces: what "*" means
-    std::map<std::string, std::vector<IpAddress>> dns;             // host -> addresses, sorted
-    std::map<IpAddress, NextHop> next_hops;                        // by backend address
+    std::set<IpAddress> local_addresses;               // of the attached interfaces: what "*" means
+    std::map<std::string, std::vector<IpAddress>> dns; // host -> addresses, sorted
+    std::map<IpAddress, NextHop> next_hops;            // by backend address
 };
 
 // Config + World + what is there -> what should be. `have` gives the ids in use; rows of backends that the
@@ -96,7 +96,7 @@ struct World {
 struct Limits {
     std::uint32_t services = 0; // entries of the map; the first is not used, nor that of backends
     std::uint32_t backends = 0;
-    std::uint32_t slots = 0;    // backend numbers that fit in the map `slots`
+    std::uint32_t slots = 0; // backend numbers that fit in the map `slots`
 };
 [[nodiscard]] Result<Tables> make_tables(const Config& config, const World& world, const Tables& have,
     const std::set<BackendId>& unreferenced, const Limits& limits);
@@ -121,8 +121,16 @@ struct WeightedBackend {
 // that is not there, and no slot or source to a backend that is not there.
 struct Change {
     enum class Kind {
-        put_backend, put_slots, put_service, put_source, put_listener,
-        remove_listener, remove_source, remove_service, remove_backend, put_settings
+        put_backend,
+        put_slots,
+        put_service,
+        put_source,
+        put_listener,
+        remove_listener,
+        remove_source,
+        remove_service,
+        remove_backend,
+        put_settings
     };
     Kind kind{};
     std::uint32_t id = 0; // of the service or backend

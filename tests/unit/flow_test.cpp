@@ -138,7 +138,8 @@ TEST_P(FlowFamilies, the_oldest_unproven_gives_way_and_a_proven_one_never)
 {
     FlowTable table(1); // four entries: two connections
     for (__u64 i = 0; i < 2; i++)
-        ASSERT_EQ(open_pair(v6(), client(v6(), i), backend(v6(), i), i, start_of_time + static_cast<__u32>(i)), FLOW_OK);
+        ASSERT_EQ(
+            open_pair(v6(), client(v6(), i), backend(v6(), i), i, start_of_time + static_cast<__u32>(i)), FLOW_OK);
     set_state(v6(), client(v6(), 0), FLB_FLOW_ESTABLISHED, start_of_time + 2);
     ASSERT_EQ(open_pair(v6(), client(v6(), 2), backend(v6(), 2), 2, start_of_time + 3), FLOW_OK);
     EXPECT_EQ(copies(v6(), client(v6(), 0)), 1);
@@ -329,7 +330,8 @@ TEST_P(FlowFamilies, a_reader_never_gets_a_torn_recipe)
             std::mt19937_64 random(100 + static_cast<unsigned>(w));
             for (int i = 0; i < rounds; i++) {
                 const __u64 number = random() % keys;
-                open_pair(v6(), client(v6(), number), backend(v6(), number), number, start_of_time + static_cast<__u32>(i));
+                open_pair(
+                    v6(), client(v6(), number), backend(v6(), number), number, start_of_time + static_cast<__u32>(i));
             }
         });
     writers.clear();

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 // Somebody else's TC program: it drops IPv4 ICMP, so a test sees whether packets still reach it.
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -20,4 +20,4 @@ int no_ping(struct __sk_buff* skb)
     return ip->protocol == IPPROTO_ICMP ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
-char _license[] SEC("license") = "Apache-2.0";
+char _license[] SEC("license") = "GPL-2.0-only";

@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: Apache-2.0
+// SPDX-License-Identifier: GPL-2.0-only
 // Somebody else's XDP program: it passes everything. Occupies an interface in test_environment.py.
 #include <linux/bpf.h>
 
@@ -10,4 +10,4 @@ int someone_elses(struct xdp_md* ctx)
     return XDP_PASS;
 }
 
-char _license[] SEC("license") = "Apache-2.0";
+char _license[] SEC("license") = "GPL-2.0-only";
