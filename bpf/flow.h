@@ -8,7 +8,8 @@
  * if way 0 of the first carries FLB_CTL_MARK, which is set, for ever, when a key first has to go to its second
  * set. Within a set the search begins at the way that the hash names, so most keys are found in the first line.
  *
- * Concurrency. One 64-bit word of an entry, `ctl`, is shared: {generation 22, lock 1, mark 1, state 8, age 32}.
+ * Concurrency. One 64-bit word of an entry, `ctl`, is shared: {generation 22, lock 1, mark 1, counted 1, state 7,
+ * age 32}.
  *  1. Every change of ctl is one compare-and-swap, or an atomic and/or/xor of bits that only its holder changes.
  *  2. Who wants an entry swaps {state, generation} to {BUSY, generation + 1}; the others leave BUSY entries alone.
  *     Then it writes key and recipe with plain stores, and publishes by exchanging BUSY for a state (a full
@@ -87,7 +88,7 @@ FLB_INLINE __u32 bounded(__u32 number, __u32 mask)
 
 FLB_INLINE __u32 flow_state(__u64 ctl)
 {
-    return (__u32)(ctl >> FLB_CTL_STATE_SHIFT) & 0xff;
+    return (__u32)(ctl >> FLB_CTL_STATE_SHIFT) & 0x7f;
 }
 
 FLB_INLINE __u32 flow_generation(__u64 ctl)

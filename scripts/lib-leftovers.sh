@@ -19,7 +19,8 @@ machine_state() (
     nft -s list ruleset 2>/dev/null | sed 's/^/nft: /'
     grep -H . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv6/conf/all/forwarding \
         /proc/sys/net/bridge/bridge-nf-call-iptables /proc/sys/kernel/randomize_va_space 2>/dev/null | sed 's/^/setting: /'
-    awk '{ print "mount: " $5 }' /proc/self/mountinfo
+    # /run/netns becomes a mount of its own with the first `ip netns add` of a boot, and stays one
+    awk '$5 != "/run/netns" { print "mount: " $5 }' /proc/self/mountinfo
     find /sys/fs/bpf -mindepth 1 ! -name '*.debug' 2>/dev/null | sed 's/^/pin: /'
     find /sys/fs/cgroup -maxdepth 4 -type d 2>/dev/null | sed 's/^/cgroup: /'
     if command -v bpftool >/dev/null; then

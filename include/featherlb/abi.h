@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define FLB_ABI 1
+#define FLB_ABI 2
 
 /* ---- limits ------------------------------------------------------------------------------------------ */
 #define FLB_WAYS 4               /* entries in a set of the flow table */
@@ -45,7 +45,14 @@
     X(tuple_in_use, "the backend already has a connection with this client address and port")                          \
     X(too_big, "larger than the way out carries")                                                                      \
     X(not_configured, "a table names a service, backend or interface that is not there")                               \
-    X(rewrite_failed, "the kernel refused to change the packet")
+    X(rewrite_failed, "the kernel refused to change the packet")                                                       \
+    X(superseded, "answer of a backend that the client's SYN has left for another one")                                \
+    X(backend_down, "packet of a connection whose backend is down; answered with RST")                                 \
+    X(refused, "all backends of the service are down; answered with RST")                                              \
+    X(denied, "the source is not on the service's `allow` list, or on its `deny` list")                                \
+    X(source_rate, "the source opens more connections a second than it may")                                           \
+    X(source_connections, "the source has as many open connections as it may")                                         \
+    X(icmp_broken, "an ICMP error for a connection of ours that quotes less of the packet than it must")
 
 #define FLB_ENUM_REASON(name, text) FLB_DROP_##name,
 enum flb_drop_reason { FLB_DROP_none = 0, FLB_DROP_REASONS(FLB_ENUM_REASON) FLB_DROP_REASON_COUNT };
@@ -121,16 +128,25 @@ enum flb_pick {
 
 /* Map `services`. */
 struct flb_service {
-    __u64 slots;  /* offset << 32 | length, in backend numbers of map `slots`; swapped by one store; 0: none */
-    __u32 flags;  /* FLB_SERVICE_* */
-    __u8 family;  /* FLB_IPV4 or FLB_IPV6, of listeners and backends */
-    __u8 forward; /* enum flb_forward */
-    __u8 pick;    /* enum flb_pick */
-    __u8 pad0;
-    __u64 pick_seed; /* configured; the same on every balancer */
-    __u8 pad1[40];
+    __u64 slots;          /* offset << 32 | length, in backend numbers of map `slots`; swapped by one store; 0: none */
+    __u32 flags;          /* FLB_SERVICE_* */
+    __u8 family;          /* FLB_IPV4 or FLB_IPV6, of listeners and backends */
+    __u8 forward;         /* enum flb_forward */
+    __u8 pick;            /* enum flb_pick */
+    __u8 affinity_prefix; /* bits of a client's address that one pin stands for */
+    __u64 pick_seed;      /* configured; the same on every balancer */
+    __u32 affinity_ticks; /* a pin lives that long after its last use; 0: no affinity */
+    __u32 refused_ticks;  /* a backend that refused a connection is avoided that long; 0: it is not */
+    __u32 source_rate;    /* new connections a second that one source may open; 0: any number */
+    __u32 source_burst;   /* that it may open at once after a pause */
+    __u32 source_connections; /* open, proven connections that one source may have; 0: any number */
+    __u8 pad[20];
 };
 #define FLB_SERVICE_VALID 1u
+#define FLB_SERVICE_REFUSE 2u /* no backend is up, and clients shall be told: RST for a SYN */
+/* A SYN that its backend has not answered goes to another one when it is repeated. */
+#define FLB_SERVICE_SYN_FAILOVER 4u
+#define FLB_SERVICE_LISTS 8u /* it has `allow` or `deny` */
 
 /* Map `slots`: the slot tables of all services, one after another. */
 struct flb_slot_chunk {
@@ -153,6 +169,10 @@ struct flb_backend {
 #define FLB_BACKEND_UP 2u       /* takes new connections */
 #define FLB_BACKEND_DRAINING 4u /* takes no new connections, keeps the ones it has */
 #define FLB_BACKEND_IPV6 8u     /* its address is IPv6: for a daemon that adopts the record */
+/* What is to become of the connections of a backend that is down; the daemon compiles it from `on_backend_down`. */
+#define FLB_BACKEND_RESET 16u      /* TCP: the client is answered with RST */
+#define FLB_BACKEND_REHASH_TCP 32u /* packets of known flows are treated as of unknown ones */
+#define FLB_BACKEND_REHASH_UDP 64u
 
 /* Map `snat_addresses`. */
 struct flb_snat_address {
@@ -185,23 +205,27 @@ enum flb_flow_state {
     FLB_FLOW_MIDSTREAM = 4, /* picked up without a SYN (dnat, dsr, ipip) */
     FLB_FLOW_UDP_NEW = 5,   /* no reply yet */
     FLB_FLOW_UDP_REPLIED = 6,
-    FLB_FLOW_REPLY_NEW = 7,   /* entry of the backend's direction; its owner is not proven */
-    FLB_FLOW_ESTABLISHED = 8, /* proven from here on */
-    FLB_FLOW_FIN_CLIENT = 9,  /* the client closed its half */
-    FLB_FLOW_FIN_BACKEND = 10,
-    FLB_FLOW_UDP_STREAM = 11,
-    FLB_FLOW_REPLY = 12,         /* entry of the backend's direction; its owner was proven */
-    FLB_FLOW_CLOSED_CLIENT = 13, /* both closed, the client first (it waits in TIME_WAIT); replaceable at once */
-    FLB_FLOW_CLOSED_BACKEND = 14,
-    FLB_FLOW_RESET = 15, /* RST seen; only shortens the timeout */
-    FLB_FLOW_STATES = 16
+    FLB_FLOW_REPLY_NEW = 7,    /* entry of the backend's direction; its owner is not proven */
+    FLB_FLOW_SUPERSEDED = 8,   /* entry of the direction of a backend that the client's SYN left for another one: what
+                                * it still sends is dropped */
+    FLB_FLOW_ESTABLISHED = 16, /* proven from here on */
+    FLB_FLOW_FIN_CLIENT = 17,  /* the client closed its half */
+    FLB_FLOW_FIN_BACKEND = 18,
+    FLB_FLOW_UDP_STREAM = 19,
+    FLB_FLOW_REPLY = 20,         /* entry of the backend's direction; its owner was proven */
+    FLB_FLOW_CLOSED_CLIENT = 21, /* both closed, the client first (it waits in TIME_WAIT); replaceable at once */
+    FLB_FLOW_CLOSED_BACKEND = 22,
+    FLB_FLOW_RESET = 23, /* RST seen; only shortens the timeout */
+    FLB_FLOW_STATES = 32
 };
 
-/* Control word: age 0-31 (ticks, when last seen), state 32-39, overflow mark 40, lock 41, generation 42-63. */
+/* Control word: age 0-31 (ticks, when last seen), state 32-38, counted 39, overflow mark 40, lock 41, generation
+ * 42-63. */
 #define FLB_CTL_STATE_SHIFT 32
-#define FLB_CTL_STATE (0xffULL << 32)
-#define FLB_CTL_MARK (1ULL << 40) /* in way 0: a key of this set lives, or once lived, in its second set */
-#define FLB_CTL_LOCK (1ULL << 41) /* in way 0: an insertion into this set is under way */
+#define FLB_CTL_STATE (0x7fULL << 32)
+#define FLB_CTL_COUNTED (1ULL << 39) /* owner: it is in its source's count of open connections */
+#define FLB_CTL_MARK (1ULL << 40)    /* in way 0: a key of this set lives, or once lived, in its second set */
+#define FLB_CTL_LOCK (1ULL << 41)    /* in way 0: an insertion into this set is under way */
 #define FLB_CTL_GENERATION_SHIFT 42
 
 /* What both families share: the first 40 bytes of an entry. Each direction of a connection has one. */
@@ -336,7 +360,7 @@ FLB_ASSERT(sizeof(struct flb_tuple4) == 16);
 FLB_ASSERT(sizeof(struct flb_flow4) == 64);
 FLB_ASSERT(sizeof(struct flb_tuple6) == 40);
 FLB_ASSERT(sizeof(struct flb_flow6) == 128);
-FLB_ASSERT(sizeof(struct flb_settings) == 128);
+FLB_ASSERT(sizeof(struct flb_settings) == 192);
 FLB_ASSERT(sizeof(struct flb_backend_counters) == 64);
 
 #endif

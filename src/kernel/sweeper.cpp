@@ -13,7 +13,7 @@ constexpr std::int32_t orphan_grace = 2; // ticks
 
 std::uint32_t state_of(std::uint64_t control)
 {
-    return static_cast<std::uint32_t>(control >> FLB_CTL_STATE_SHIFT) & 0xff;
+    return static_cast<std::uint32_t>(control >> FLB_CTL_STATE_SHIFT) & 0x7f;
 }
 
 std::uint32_t generation_of(std::uint64_t control)

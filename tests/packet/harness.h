@@ -54,7 +54,7 @@ struct Entry {
 
     [[nodiscard]] bool exists() const { return flow != nullptr; }
     [[nodiscard]] std::uint64_t ctl() const; // throws where there is no entry, which fails the test
-    [[nodiscard]] unsigned state() const { return static_cast<unsigned>(ctl() >> FLB_CTL_STATE_SHIFT) & 0xff; }
+    [[nodiscard]] unsigned state() const { return static_cast<unsigned>(ctl() >> FLB_CTL_STATE_SHIFT) & 0x7f; }
     [[nodiscard]] std::uint32_t age() const { return static_cast<std::uint32_t>(ctl()); }
     [[nodiscard]] std::uint32_t generation() const
     {

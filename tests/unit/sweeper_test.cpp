@@ -39,7 +39,7 @@ protected:
     bool sweep(std::uint32_t sets = 100) { return sweeper_.step(sets, now, timeouts_); }
     std::uint32_t state(std::size_t set, std::size_t way) const
     {
-        return static_cast<std::uint32_t>(sets4_[set].way[way].f.ctl >> FLB_CTL_STATE_SHIFT) & 0xff;
+        return static_cast<std::uint32_t>(sets4_[set].way[way].f.ctl >> FLB_CTL_STATE_SHIFT) & 0x7f;
     }
 
     std::vector<flb_set4> sets4_ = std::vector<flb_set4>(4);
