@@ -17,7 +17,7 @@ namespace {
 void remove_contents(const std::string& directory, std::string_view what, std::vector<std::string>& removed)
 {
     for (const auto& name : names_in(directory)) {
-        const std::string path = directory + "/" + name;
+        const std::string path = fmt::format("{}/{}", directory, name);
         if (::unlink(path.c_str()) == 0 || remove_directory(path))
             removed.push_back(fmt::format("{} {}", what, path));
     }

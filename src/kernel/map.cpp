@@ -36,7 +36,7 @@ std::string remedy_for(int error_number)
 
 std::size_t mapped_bytes(const MapShape& shape)
 {
-    const std::size_t value = (shape.value_size + 7u) / 8u * 8u;
+    const std::size_t value = (std::size_t{shape.value_size} + 7) / 8 * 8;
     return value * shape.max_entries;
 }
 

@@ -33,8 +33,8 @@ public:
 private:
     struct Resting {
         Time until;
-        std::uint32_t offset;
-        std::uint32_t length;
+        std::uint32_t offset = 0;
+        std::uint32_t length = 0;
     };
     std::uint32_t grain_;
     std::uint32_t capacity_;

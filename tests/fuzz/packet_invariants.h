@@ -112,10 +112,10 @@ inline bool skip_extensions(ByteSpan f, Expected* e)
         case 0:
         case 43:
         case 60:
-            e->l4 += (units + 1u) * 8;
+            e->l4 += (std::size_t{units} + 1) * 8;
             break;
         case 51:
-            e->l4 += (units + 2u) * 4;
+            e->l4 += (std::size_t{units} + 2) * 4;
             break;
         case 44:
             if (read16(f, e->l4 + 2) >> 3)
@@ -144,7 +144,7 @@ inline bool read_network(ByteSpan f, const Situation& situation, Expected* e)
         if (!skip_extensions(f, e))
             return false;
     } else {
-        const std::size_t header = (f[e->l3] & 15u) * 4u;
+        const std::size_t header = std::size_t{f[e->l3] & 15u} * 4;
         e->protocol = f[e->l3 + 9];
         e->ttl = f[e->l3 + 8];
         e->length = read16(f, e->l3 + 2);
@@ -173,7 +173,7 @@ inline std::optional<Expected> expect(ByteSpan f, const Situation& situation)
     if (e.protocol == 6) {
         if (payload < 20)
             return std::nullopt;
-        e.transport = (f[e.l4 + 12] >> 4) * 4u;
+        e.transport = std::size_t{f[e.l4 + 12] / 16u} * 4;
         return e.transport >= 20 && e.transport <= payload ? std::optional(e) : std::nullopt;
     }
     if (payload < 8)

@@ -28,7 +28,7 @@ protected:
         return out;
     }
     // The bytes of a TCP packet with another protocol number.
-    [[nodiscard]] Bytes with_protocol(Frame f, std::uint8_t protocol) const
+    [[nodiscard]] Bytes with_protocol(const Frame& f, std::uint8_t protocol) const
     {
         Bytes bytes = to_bytes(f);
         bytes[14 + (v6() ? 6 : 9)] = protocol;

@@ -56,7 +56,7 @@ Bytes orphaned_reply(Harness& h)
 
 Bytes unresolved(Harness& h)
 {
-    const Bytes bytes = changed_syn(h, [](Frame&) {});
+    Bytes bytes = changed_syn(h, [](Frame&) {});
     h.backend(1).hop = {};
     return bytes;
 }

@@ -23,14 +23,14 @@ protected:
     {
         use({});
         serve(1, {.forward = forward});
-        const Connection c = connection(forward);
+        Connection c = connection(forward);
         play(c.handshake());
         return c;
     }
     // As the last segments of a connection bring it there.
     Connection brought_to(unsigned wanted, flb_forward forward = FLB_SNAT)
     {
-        const Connection c = established(forward);
+        Connection c = established(forward);
         const Step client_fin = c.there("client's FIN", c.request_data(tcp_fin | tcp_ack));
         const Step backend_fin = c.back("backend's FIN", c.answer_data(tcp_fin | tcp_ack));
         if (wanted == FLB_FLOW_FIN_CLIENT || wanted == FLB_FLOW_CLOSED_CLIENT)
@@ -54,7 +54,7 @@ TEST_P(States, the_handshake_step_by_step)
     for (const flb_forward forward : {FLB_SNAT, FLB_DNAT}) {
         use({});
         serve(1, {.forward = forward});
-        const Connection c = connection(forward);
+        Connection c = connection(forward);
         play({c.there("SYN", c.syn())});
         EXPECT_EQ(state(c), FLB_FLOW_SYN);
         EXPECT_EQ(reply_state(c), FLB_FLOW_REPLY_NEW);

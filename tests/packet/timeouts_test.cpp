@@ -35,7 +35,7 @@ protected:
     {
         use({});
         serve(1);
-        const Connection c = connection(FLB_SNAT, life.protocol);
+        Connection c = connection(FLB_SNAT, life.protocol);
         if (life.protocol == protocol_tcp)
             play(c.handshake());
         else

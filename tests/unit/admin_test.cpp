@@ -26,7 +26,7 @@ using testing::HasSubstr;
 using testing::StartsWith;
 
 class AdminTest : public testing::Test {
-protected:
+public:
     AdminTest()
     {
         char name[] = "/tmp/featherlb-admin-XXXXXX";

@@ -101,7 +101,7 @@ TEST(Arguments, HelpIsNoError)
 }
 
 class CliFiles : public testing::Test {
-protected:
+public:
     CliFiles()
     {
         char name[] = "/tmp/featherlb-cli-XXXXXX";

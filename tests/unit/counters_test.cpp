@@ -12,7 +12,7 @@ TEST(Counters, SumABackendOverAllProcessors)
 {
     std::vector<flb_backend_counters> cells(3 * 4);
     for (std::uint32_t processor = 0; processor < 3; processor++) {
-        auto& cell = cells[processor * 4 + 2];
+        auto& cell = cells[std::size_t{processor} * 4 + 2];
         cell.packets[0] = 1 + processor;
         cell.bytes[1] = 100;
         cell.connections = 1;

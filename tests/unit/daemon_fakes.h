@@ -181,7 +181,7 @@ public:
     Result<Tables> read() const override { return tables; }
     Result<void> apply(const Tables& want, const std::vector<Change>& changes) override
     {
-        calls.push_back("apply");
+        calls.emplace_back("apply");
         if (failing_applies > 0) {
             --failing_applies;
             return fail("the map is full", "make it larger");

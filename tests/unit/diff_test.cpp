@@ -11,7 +11,6 @@ namespace {
 using namespace plan_test;
 using testing::ElementsAre;
 using testing::IsEmpty;
-using testing::SizeIs;
 using Kind = Change::Kind;
 
 std::vector<Kind> kinds_of(const std::vector<Change>& changes)

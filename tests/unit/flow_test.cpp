@@ -209,7 +209,7 @@ TEST_P(FlowFamilies, random_sequences_agree_with_the_model)
         std::map<__u64, Model> model; // by client
         __u32 now = start_of_time;
         for (int step = 0; step < 20000; step++) {
-            const __u64 who = random() % (sets * 4), port = random() % (sets * 4);
+            const __u64 who = random() % (__u64{sets} * 4), port = random() % (__u64{sets} * 4);
             now += random() % 50 == 0;
             std::erase_if(model, [&](const auto& entry) { return now - entry.second.age > 1000; });
             const auto known = model.find(who);
@@ -249,7 +249,7 @@ TEST_P(FlowFamilies, random_sequences_agree_with_the_model)
             default:
                 break;
             }
-            const auto check = model.find(random() % (sets * 4));
+            const auto check = model.find(random() % (__u64{sets} * 4));
             if (check == model.end() || !check->second.proven)
                 continue;
             for (const flow_key& key : {client(v6(), check->first), backend(v6(), check->second.port)}) {

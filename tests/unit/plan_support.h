@@ -48,7 +48,7 @@ inline BackendConfig backend(std::string_view text, std::uint32_t weight = 1)
     return {.name = std::string(text), .target = endpoint(text), .weight = weight, .place = {}};
 }
 
-inline BackendConfig dns_backend(std::string host, std::uint16_t port, std::uint32_t weight = 1)
+inline BackendConfig dns_backend(const std::string& host, std::uint16_t port, std::uint32_t weight = 1)
 {
     return {.name = host, .target = DnsName{host, port}, .weight = weight, .place = {}};
 }
