@@ -25,7 +25,7 @@ def short_lived(ns: Namespace, to: tuple[str, int], count: int, addresses: int =
         command += ["--list", str(list_to)]
     done = ns.run(command, check=False, timeout=180)
     try:
-        return json.loads(done.stdout)
+        return json.loads(done.stdout) | {"cut": done.stderr.splitlines()}
     except json.JSONDecodeError as error:
         raise RuntimeError(f"lab_load: {done.stdout}") from error
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <deque>
 #include <map>
 #include <netinet/in.h>
@@ -103,7 +104,7 @@ private:
             connect_us_.push_back(static_cast<std::uint32_t>(now_us() - connection.started_us));
             connection.connected = true;
             if (write(connection.fd.get(), "?\n", 2) != 2) {
-                ++resets_;
+                count_reset(connection, std::strerror(errno));
                 finish(slot);
                 return;
             }
@@ -120,7 +121,7 @@ private:
             return;
         }
         if (size < 0 || !connection.answer.ends_with('\n')) {
-            ++resets_;
+            count_reset(connection, size < 0 ? std::strerror(errno) : "end of file");
         } else {
             ++ok_;
             const auto name = connection.answer.substr(0, connection.answer.find(' '));
@@ -130,6 +131,13 @@ private:
             }
         }
         finish(slot);
+    }
+
+    void count_reset(const Connection& connection, const char* why)
+    {
+        ++resets_;
+        fmt::print(stderr, "connection {}, {} us old, {} bytes read: {}\n", connection.number,
+            now_us() - connection.started_us, connection.answer.size(), why);
     }
 
     void expire()
