@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * decide: the slow path, for a packet of which there is no flow: listener -> service -> pick -> both recipes ->
- * store. design.md, "A packet of a connection that we do not know", is the table that this follows.
+ * store. ARCHITECTURE.md, "A packet of a connection that is not known", is the table that this follows.
  */
 #ifndef FEATHERLB_DECIDE_H
 #define FEATHERLB_DECIDE_H

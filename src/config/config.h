@@ -64,7 +64,7 @@ struct ServiceConfig {
     Place place;
 };
 
-// Life of a flow without packets; design.md "Life of a flow" gives the meaning.
+// Life of a flow without packets; docs/configuration.md, "timeouts", gives the meaning.
 struct Timeouts {
     std::chrono::seconds tcp_handshake{30};
     std::chrono::seconds tcp_established{7200};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A packet of a connection that we do not know: the table of design.md, cell by cell.
+// A packet of a connection that we do not know: the table of ARCHITECTURE.md, cell by cell.
 #include <algorithm>
 
 #include "harness.h"
