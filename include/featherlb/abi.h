@@ -35,7 +35,6 @@
     X(fragment, "a fragment for a service address")                                                                    \
     X(ttl_exceeded, "TTL or hop limit used up")                                                                        \
     X(no_flow, "TCP segment of a connection that is not known; answered with RST where it may be")                     \
-    X(no_flow_reply, "packet of a backend whose connection is gone and whose client cannot be told")                   \
     X(no_backend, "the service has no backend that takes connections")                                                 \
     X(backend_unresolved, "the link address of the backend's next hop is not known yet")                               \
     X(no_return_path, "no route or link address for the way back to the client")                                       \

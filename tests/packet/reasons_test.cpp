@@ -144,7 +144,6 @@ const std::map<flb_drop_reason, Provocation> provocations = {
 };
 
 const std::map<flb_drop_reason, std::string> excuses = {
-    {FLB_DROP_no_flow_reply, "nothing gives it: a backend's packet without a flow is passed (snat) or routed (dnat)"},
     {FLB_DROP_rewrite_failed, "a helper fails only without memory or headroom, of which a test run has enough"},
     {FLB_DROP_superseded, "not given yet"},
     {FLB_DROP_backend_down, "not given yet"},
