@@ -4,7 +4,7 @@
 // or the kernel puts it before TC, in the packet's metadata, and reads it from there afterwards.
 //
 // Loading takes a moment, so a plane is kept for each size of the flow table; clear() empties it. One tick of the
-// flows' ages is 2^20 jiffies, more than an hour: time stands still unless a test writes ages.
+// flows' ages is 2^32 jiffies, more than a month: time stands still unless a test writes ages.
 #pragma once
 
 #include <compare>
@@ -45,7 +45,7 @@ struct Outcome {
 class Plane {
 public:
     static constexpr std::uint32_t max_services = 16, max_backends = 128, max_chunks = 64, max_snat_addresses = 32;
-    static constexpr std::uint32_t tick_shift = 20;
+    static constexpr std::uint32_t tick_shift = 32;
 
     // The plane with flow tables of this size; loaded at the first call. Not for several threads.
     static Plane& of(Sets sets);
