@@ -172,6 +172,7 @@ struct flb_backend {
 #define FLB_BACKEND_RESET 16u      /* TCP: the client is answered with RST */
 #define FLB_BACKEND_REHASH_TCP 32u /* packets of known flows are treated as of unknown ones */
 #define FLB_BACKEND_REHASH_UDP 64u
+#define FLB_BACKEND_DOWN 128u /* by its health check, used or not: for a daemon that adopts the record */
 
 /* Map `snat_addresses`. */
 struct flb_snat_address {

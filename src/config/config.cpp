@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "config/document.h"
 #include "config/endpoints.h"
+#include "config/failure.h"
 #include "config/file.h"
 #include "config/lists.h"
 #include "config/rules.h"
@@ -167,6 +168,7 @@ ServiceDefaults read_defaults(const Node* node, Problems& problems)
         defaults.algorithm = read_algorithm(*algorithm, problems);
     if (const Node* forward = section.find("forward"))
         defaults.forward = read_forward(*forward, problems);
+    read_failure(section, defaults.failure, problems);
     return defaults;
 }
 
@@ -188,6 +190,7 @@ Config read_config(const Node& root, Problems& problems)
     if (const Node* seed = section.find("hash_seed"))
         config.hash_seed = read_number(*seed, "hash_seed", {}, Quotes::allowed, problems).value_or(0);
     const ServiceDefaults defaults = read_defaults(section.find("defaults"), problems);
+    config.drain_timeout = defaults.failure.drain_timeout;
     if (const Node* services = section.require("services",
             R"(at least one: services: [{name: web, listen: "*:80/tcp", backends: [{address: "10.0.1.11:8080"}]}])"))
         config.services = read_services(*services, defaults, problems);
@@ -260,6 +263,11 @@ std::string_view to_string(Forward forward)
 std::string_view to_string(Algorithm algorithm)
 {
     return words::algorithm[static_cast<std::size_t>(algorithm)];
+}
+
+std::string_view to_string(HealthType type)
+{
+    return words::health_type[static_cast<std::size_t>(type)];
 }
 
 } // namespace featherlb

@@ -28,6 +28,9 @@ struct Place {
 enum class Attach { automatic, xdp, xdp_generic, tc };
 enum class Forward { snat = FLB_SNAT, dnat = FLB_DNAT };
 enum class Algorithm { round_robin, weighted_round_robin, random, ip_hash, maglev };
+enum class HealthType { tcp, http };
+enum class AllDown { drop, refuse };
+enum class BackendDown { keep, reset, rehash };
 
 struct InterfaceConfig {
     std::string name;
@@ -55,12 +58,41 @@ struct BackendConfig {
     Place place;
 };
 
+// How a backend is asked whether it works: a TCP connection is opened, or a page is fetched over one.
+struct HealthConfig {
+    HealthType type = HealthType::tcp;
+    std::optional<std::uint16_t> port; // nothing: the backend's own
+    std::chrono::milliseconds interval{2000};
+    std::chrono::milliseconds timeout{1000}; // of a whole check; at most `interval`
+    std::uint32_t rise = 2;                  // good checks in a row that bring a backend up
+    std::uint32_t fall = 3;                  // failed ones that take it down
+    // http only
+    std::string path = "/";
+    std::string host; // the Host header; empty: address and port that are asked
+    std::uint16_t expect_first = 200;
+    std::uint16_t expect_last = 299; // inclusive
+    friend bool operator==(const HealthConfig&, const HealthConfig&) = default;
+};
+
+// What a service does about backends that fail or leave. The same keys in `defaults` and in a service.
+struct FailureConfig {
+    std::optional<HealthConfig> health;    // nothing: backends are not checked, and up
+    std::uint32_t min_healthy = 0;         // percent of the backends; with fewer up, all are used (panic). 0: never
+    std::optional<AllDown> all_down;       // no backend is up; nothing: panic where min_healthy is set, else drop
+    BackendDown tcp = BackendDown::keep;   // connections of a backend that went down
+    BackendDown udp = BackendDown::rehash; // never `reset`
+    bool syn_failover = true;
+    std::chrono::seconds avoid_refused{5};             // 0: a backend that refuses is not avoided
+    std::optional<std::chrono::seconds> drain_timeout; // nothing: a drain has no deadline
+};
+
 struct ServiceConfig {
     std::string name; // [A-Za-z0-9._-], 1 to FLB_NAME_MAX - 1 bytes
     std::vector<ListenerConfig> listeners;
     Algorithm algorithm = Algorithm::maglev;
     Forward forward = Forward::snat;
     std::vector<BackendConfig> backends;
+    FailureConfig failure;
     Place place;
 };
 
@@ -93,7 +125,8 @@ struct Config {
     std::uint32_t flows_max = 262144; // connections of each IP version
     SnatConfig snat;
     Timeouts timeouts;
-    std::uint64_t hash_seed = 0; // of the pick hash; the same on every balancer of a group
+    std::uint64_t hash_seed = 0;                       // of the pick hash; the same on every balancer of a group
+    std::optional<std::chrono::seconds> drain_timeout; // of `defaults`: for services that are no longer here
     std::vector<ServiceConfig> services;
 };
 
@@ -122,5 +155,6 @@ struct ConfigErrors {
 [[nodiscard]] std::string_view to_string(Attach attach);
 [[nodiscard]] std::string_view to_string(Forward forward);
 [[nodiscard]] std::string_view to_string(Algorithm algorithm);
+[[nodiscard]] std::string_view to_string(HealthType type);
 
 } // namespace featherlb

@@ -40,20 +40,29 @@ inline constexpr std::array<Words, 7> timeouts_known{
     "tcp_handshake", "tcp_established", "tcp_half_closed", "tcp_closed", "tcp_reset", "udp_unreplied", "udp_stream"};
 inline constexpr Keys timeouts{"timeouts", timeouts_known, {}};
 
-inline constexpr std::array<Words, 11> service_later{"affinity", "health", "limits", "allow", "deny", "slow_start",
-    "on_backend_down", "min_healthy", "all_down", "return", "measure"};
-inline constexpr std::array<Words, 2> defaults_known{"algorithm", "forward"};
+inline constexpr std::array<Words, 7> service_later{
+    "affinity", "limits", "allow", "deny", "slow_start", "return", "measure"};
+inline constexpr std::array<Words, 9> defaults_known{"algorithm", "forward", "health", "min_healthy", "all_down",
+    "on_backend_down", "syn_failover", "avoid_refused", "drain_timeout"};
 inline constexpr Keys defaults{"defaults", defaults_known, service_later};
 
-inline constexpr std::array<Words, 5> service_known{"name", "listen", "algorithm", "forward", "backends"};
+inline constexpr std::array<Words, 12> service_known{"name", "listen", "algorithm", "forward", "backends", "health",
+    "min_healthy", "all_down", "on_backend_down", "syn_failover", "avoid_refused", "drain_timeout"};
 inline constexpr Keys service{"a service", service_known, service_later};
+
+inline constexpr std::array<Words, 9> health_known{
+    "type", "path", "expect", "host", "port", "interval", "timeout", "rise", "fall"};
+inline constexpr Keys health{"health", health_known, {}};
+
+inline constexpr std::array<Words, 2> backend_down_known{"tcp", "udp"};
+inline constexpr Keys backend_down{"on_backend_down", backend_down_known, {}};
 
 inline constexpr std::array<Words, 4> backend_known{"name", "address", "dns", "weight"};
 inline constexpr std::array<Words, 1> backend_later{"backup"};
 inline constexpr Keys backend{"a backend", backend_known, backend_later};
 
-inline constexpr std::array<const Keys*, 9> all{
-    &top, &interface_entry, &admin, &flows, &snat, &timeouts, &defaults, &service, &backend};
+inline constexpr std::array<const Keys*, 11> all{
+    &top, &interface_entry, &admin, &flows, &snat, &timeouts, &defaults, &service, &health, &backend_down, &backend};
 
 } // namespace keys
 

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "config/endpoints.h"
+#include "config/failure.h"
 #include "config/lists.h"
 #include "config/values.h"
 #include "config/words.h"
@@ -273,6 +274,8 @@ ServiceConfig read_service(const Node& node, const ServiceDefaults& defaults, Pr
         forward = read_forward(*node_forward, problems);
     draft.config.algorithm = draft.algorithm.value_or(Algorithm::maglev);
     draft.config.forward = forward.value_or(Forward::snat);
+    draft.config.failure = defaults.failure;
+    read_failure(section, draft.config.failure, problems);
     read_listeners(section.require("listen", R"(listen: "203.0.113.10:80/tcp")"), draft, problems);
     read_backends(section.require("backends", backends_example), draft, problems);
     check_weights(draft, problems);

@@ -13,6 +13,7 @@ namespace featherlb {
 struct ServiceDefaults {
     std::optional<Algorithm> algorithm = Algorithm::maglev;
     std::optional<Forward> forward = Forward::snat;
+    FailureConfig failure;
 };
 
 [[nodiscard]] std::optional<Algorithm> read_algorithm(const Node& node, Problems& problems);

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "config/words.h"
 
 namespace featherlb {
 
@@ -17,8 +18,7 @@ namespace {
 
 constexpr std::string_view digits = "0123456789";
 constexpr std::string_view range_example = "write a range of ports such as 1024-32767";
-constexpr std::uint64_t shortest_ms = 1000;
-constexpr std::uint64_t longest_ms = 30ULL * 24 * 3600 * 1000;
+constexpr DurationLimits usual_limits{std::chrono::seconds(1), std::chrono::hours(24 * 30)};
 
 bool all_digits(std::string_view text)
 {
@@ -166,7 +166,19 @@ std::optional<std::uint64_t> read_number(
     return value;
 }
 
-std::optional<std::chrono::seconds> read_duration(const Node& node, std::string_view setting, Problems& problems)
+std::string write_duration(std::chrono::milliseconds duration)
+{
+    const auto count = static_cast<std::uint64_t>(duration.count());
+    if (count == 0)
+        return "0s";
+    const auto* unit = std::find_if(units.rbegin(), units.rend(), [count](const Unit& u) {
+        return count % u.milliseconds == 0;
+    }).base() - 1;
+    return fmt::format("{}{}", count / unit->milliseconds, unit->name);
+}
+
+std::optional<std::chrono::milliseconds> read_milliseconds(
+    const Node& node, std::string_view setting, DurationLimits limits, Problems& problems)
 {
     const auto refuse = [&](std::string what, std::string remedy) {
         problems.add(node.place, fmt::format("{} {}", setting, what), std::move(remedy));
@@ -185,13 +197,59 @@ std::optional<std::chrono::seconds> read_duration(const Node& node, std::string_
     if (number.empty() || leading_zero || unit == units.end())
         return refuse(fmt::format("is not a duration: {}", quote(text)), duration_remedy(number, unit_name));
     const auto value = parse_decimal(number);
-    if (!value || *value > longest_ms / unit->milliseconds || *value * unit->milliseconds < shortest_ms)
-        return refuse(fmt::format("must be from 1s to 30d, not {}", quote(text)), "write a duration such as 30s");
-    const std::uint64_t milliseconds = *value * unit->milliseconds;
-    if (milliseconds % 1000 != 0)
-        return refuse(fmt::format("must be whole seconds, not {}", quote(text)),
-            fmt::format("write {}s or {}s", milliseconds / 1000, milliseconds / 1000 + 1));
-    return std::chrono::seconds(milliseconds / 1000);
+    const auto least = static_cast<std::uint64_t>(limits.least.count());
+    const auto most = static_cast<std::uint64_t>(limits.most.count());
+    if (!value || *value > most / unit->milliseconds || *value * unit->milliseconds < least)
+        return refuse(fmt::format("must be from {} to {}, not {}", write_duration(limits.least),
+                          write_duration(limits.most), quote(text)),
+            fmt::format("write a duration such as {}", most < 30'000 ? write_duration(limits.most) : "30s"));
+    return std::chrono::milliseconds(*value * unit->milliseconds);
+}
+
+std::optional<std::chrono::seconds> read_seconds(
+    const Node& node, std::string_view setting, DurationLimits limits, Problems& problems)
+{
+    const auto duration = read_milliseconds(node, setting, limits, problems);
+    if (!duration)
+        return std::nullopt;
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*duration);
+    if (seconds == *duration)
+        return seconds;
+    problems.add(node.place, fmt::format("{} must be whole seconds, not {}", setting, quote(node.text)),
+        fmt::format("write {}s or {}s", seconds.count(), seconds.count() + 1));
+    return std::nullopt;
+}
+
+std::optional<std::chrono::seconds> read_duration(const Node& node, std::string_view setting, Problems& problems)
+{
+    return read_seconds(node, setting, usual_limits, problems);
+}
+
+std::optional<std::uint32_t> read_percent(const Node& node, std::string_view setting, Problems& problems)
+{
+    const auto refuse = [&](std::string what, std::string remedy) {
+        problems.add(node.place, fmt::format("{} {}", setting, what), std::move(remedy));
+        return std::nullopt;
+    };
+    static constexpr std::string_view example = "write a whole number from 0 to 100 with %, such as 30%";
+    if (node.kind != Node::Kind::scalar)
+        return refuse(fmt::format("must be a percentage, not {}", describe(node)), std::string(example));
+    const std::string_view text = node.text;
+    const auto bare = parse_decimal(text);
+    if (bare && *bare <= 100)
+        return refuse(fmt::format("has no %: {}", quote(text)), fmt::format("write {}%", *bare));
+    const auto value = text.ends_with('%') ? parse_decimal(text.substr(0, text.size() - 1)) : std::nullopt;
+    if (!value)
+        return refuse(fmt::format("is not a percentage: {}", quote(text)), std::string(example));
+    if (*value > 100)
+        return refuse(fmt::format("must be from 0% to 100%, not {}", quote(text)), std::string(example));
+    return static_cast<std::uint32_t>(*value);
+}
+
+std::optional<bool> read_boolean(const Node& node, std::string_view setting, Problems& problems)
+{
+    const auto index = read_word(node, setting, words::boolean, {}, problems);
+    return index ? std::optional(*index == 1) : std::nullopt;
 }
 
 std::optional<PortRange> read_port_range(const Node& node, std::string_view setting, Problems& problems)

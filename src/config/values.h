@@ -31,6 +31,24 @@ enum class Quotes { refused, allowed };
 [[nodiscard]] std::optional<std::chrono::seconds> read_duration(
     const Node& node, std::string_view setting, Problems& problems);
 
+// The same to the millisecond, within other limits.
+struct DurationLimits {
+    std::chrono::milliseconds least;
+    std::chrono::milliseconds most;
+};
+[[nodiscard]] std::optional<std::chrono::milliseconds> read_milliseconds(
+    const Node& node, std::string_view setting, DurationLimits limits, Problems& problems);
+// Whole seconds within `limits`.
+[[nodiscard]] std::optional<std::chrono::seconds> read_seconds(
+    const Node& node, std::string_view setting, DurationLimits limits, Problems& problems);
+// "100ms", "30d": a whole number of the largest unit that fits.
+[[nodiscard]] std::string write_duration(std::chrono::milliseconds duration);
+
+// "30%": 0 to 100.
+[[nodiscard]] std::optional<std::uint32_t> read_percent(const Node& node, std::string_view setting, Problems& problems);
+// true or false.
+[[nodiscard]] std::optional<bool> read_boolean(const Node& node, std::string_view setting, Problems& problems);
+
 // "1024-32767", 1 to 65535.
 [[nodiscard]] std::optional<PortRange> read_port_range(const Node& node, std::string_view setting, Problems& problems);
 

@@ -14,5 +14,9 @@ inline constexpr std::array<std::string_view, 5> algorithm{
     "round-robin", "weighted-round-robin", "random", "ip-hash", "maglev"};
 inline constexpr std::array<std::string_view, 5> algorithm_later{
     "least-connections", "weighted-least-connections", "power-of-two", "weighted-response-time", "resource-based"};
+inline constexpr std::array<std::string_view, 2> health_type{"tcp", "http"};
+inline constexpr std::array<std::string_view, 2> all_down{"drop", "refuse"};
+inline constexpr std::array<std::string_view, 3> backend_down{"keep", "reset", "rehash"};
+inline constexpr std::array<std::string_view, 2> boolean{"false", "true"};
 
 } // namespace featherlb::words

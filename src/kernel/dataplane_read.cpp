@@ -77,7 +77,7 @@ Result<Tables> TableStore::read() const
     for (std::uint32_t id = 0; id < services.size(); id++) {
         if (!(services[id].flags & FLB_SERVICE_VALID))
             continue;
-        ServiceRow row = from_record(services[id], names[id]);
+        ServiceRow row = from_record(services[id], names[id], maps_->settings());
         const Slice slice = slice_of(services[id].slots);
         const auto table = numbers.subspan(slice.offset, slice.length);
         row.slots.assign(table.begin(), table.end());

@@ -6,6 +6,8 @@
 
 #include <arpa/inet.h>
 
+#include "kernel/clock.h"
+
 namespace featherlb {
 
 flb_listener_key to_record(const ListenerKey& key)
@@ -40,10 +42,13 @@ SourceRow from_record(const flb_source& record, Family family)
         .backend = record.backend};
 }
 
-flb_service to_record(const ServiceRow& row)
+flb_service to_record(const ServiceRow& row, const flb_settings& settings)
 {
     flb_service record{};
-    record.flags = FLB_SERVICE_VALID;
+    record.flags =
+        FLB_SERVICE_VALID | (row.refuse ? FLB_SERVICE_REFUSE : 0u) | (row.syn_failover ? FLB_SERVICE_SYN_FAILOVER : 0u);
+    if (row.avoid_refused > std::chrono::seconds{0})
+        record.refused_ticks = to_ticks(row.avoid_refused, settings.hz, settings.tick_shift);
     record.family = static_cast<std::uint8_t>(row.family);
     record.forward = static_cast<std::uint8_t>(row.forward);
     record.pick = static_cast<std::uint8_t>(row.pick);
@@ -51,14 +56,17 @@ flb_service to_record(const ServiceRow& row)
     return record;
 }
 
-ServiceRow from_record(const flb_service& record, const flb_name& name)
+ServiceRow from_record(const flb_service& record, const flb_name& name, const flb_settings& settings)
 {
     return {.name = std::string(name.text, ::strnlen(name.text, sizeof(name.text))),
         .family = static_cast<Family>(record.family),
         .forward = static_cast<Forward>(record.forward),
         .pick = static_cast<flb_pick>(record.pick),
         .pick_seed = record.pick_seed,
-        .slots = {}};
+        .slots = {},
+        .refuse = (record.flags & FLB_SERVICE_REFUSE) != 0,
+        .syn_failover = (record.flags & FLB_SERVICE_SYN_FAILOVER) != 0,
+        .avoid_refused = from_ticks(record.refused_ticks, settings.hz, settings.tick_shift)};
 }
 
 flb_backend to_record(const BackendRow& row, std::uint32_t snat_first)
@@ -69,7 +77,9 @@ flb_backend to_record(const BackendRow& row, std::uint32_t snat_first)
     record.port = htons(row.endpoint.port);
     record.mtu = row.mtu;
     record.flags = FLB_BACKEND_VALID | (row.up ? FLB_BACKEND_UP : 0u) | (row.draining ? FLB_BACKEND_DRAINING : 0u) |
-                   (row.endpoint.address.is_ipv4() ? 0u : FLB_BACKEND_IPV6);
+                   (row.endpoint.address.is_ipv4() ? 0u : FLB_BACKEND_IPV6) | (row.down ? FLB_BACKEND_DOWN : 0u) |
+                   (row.reset ? FLB_BACKEND_RESET : 0u) | (row.rehash_tcp ? FLB_BACKEND_REHASH_TCP : 0u) |
+                   (row.rehash_udp ? FLB_BACKEND_REHASH_UDP : 0u);
     record.service = row.service;
     record.snat_count = static_cast<std::uint32_t>(row.snat_addresses.size());
     record.snat_first = record.snat_count > 0 ? snat_first : 0;
@@ -83,6 +93,10 @@ BackendRow from_record(const flb_backend& record)
             .port = ntohs(record.port)},
         .up = (record.flags & FLB_BACKEND_UP) != 0,
         .draining = (record.flags & FLB_BACKEND_DRAINING) != 0,
+        .down = (record.flags & FLB_BACKEND_DOWN) != 0,
+        .reset = (record.flags & FLB_BACKEND_RESET) != 0,
+        .rehash_tcp = (record.flags & FLB_BACKEND_REHASH_TCP) != 0,
+        .rehash_udp = (record.flags & FLB_BACKEND_REHASH_UDP) != 0,
         .hop = record.hop,
         .mtu = record.mtu,
         .snat_addresses = {}};

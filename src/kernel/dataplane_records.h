@@ -30,8 +30,9 @@ struct Slice {
 [[nodiscard]] ListenerKey from_record(const flb_listener_key& record);
 [[nodiscard]] flb_source to_record(const SourceRow& row);
 [[nodiscard]] SourceRow from_record(const flb_source& record, Family family);
-[[nodiscard]] flb_service to_record(const ServiceRow& row);                            // without its slots
-[[nodiscard]] ServiceRow from_record(const flb_service& record, const flb_name& name); // without its slots
+// Without its slots. `settings` tell how long a tick is.
+[[nodiscard]] flb_service to_record(const ServiceRow& row, const flb_settings& settings);
+[[nodiscard]] ServiceRow from_record(const flb_service& record, const flb_name& name, const flb_settings& settings);
 [[nodiscard]] flb_backend to_record(const BackendRow& row, std::uint32_t snat_first);
 [[nodiscard]] BackendRow from_record(const flb_backend& record); // without its source addresses
 

@@ -210,13 +210,14 @@ Result<void> TableStore::put_service(ServiceId id, const ServiceRow& row)
 {
     auto& record = maps_->values<flb_service>("services")[id];
     const bool was_valid = record.flags & FLB_SERVICE_VALID;
-    const flb_service wanted = to_record(row);
+    const flb_service wanted = to_record(row, maps_->settings());
     write_name(maps_->values<flb_name>("names")[id], row.name);
     if (!was_valid)
         maps_->values<std::uint64_t>("service_turns")[id] = 0;
     if (auto done = put_slots(id, row.slots); !done)
         return done;
     publish(record.pick_seed, wanted.pick_seed);
+    publish(record.refused_ticks, wanted.refused_ticks);
     // flags, family, forward and pick are one word.
     std::uint64_t head = 0;
     std::memcpy(&head, &wanted.flags, sizeof(head));

@@ -48,7 +48,8 @@ bool same_settings(const Tables& a, const Tables& b)
 bool same_but_slots(const ServiceRow& a, const ServiceRow& b)
 {
     return a.name == b.name && a.family == b.family && a.forward == b.forward && a.pick == b.pick &&
-           a.pick_seed == b.pick_seed;
+           a.pick_seed == b.pick_seed && a.refuse == b.refuse && a.syn_failover == b.syn_failover &&
+           a.avoid_refused == b.avoid_refused;
 }
 
 // Whether a slot that leads to `have` would lose connections if the row became `want` before the slots change.
@@ -119,6 +120,7 @@ void compare_keys(const Map& have, const Map& want, Kind put, Kind remove, Chang
 bool operator==(const BackendRow& a, const BackendRow& b)
 {
     return a.service == b.service && a.endpoint == b.endpoint && a.up == b.up && a.draining == b.draining &&
+           a.down == b.down && a.reset == b.reset && a.rehash_tcp == b.rehash_tcp && a.rehash_udp == b.rehash_udp &&
            same_hop(a.hop, b.hop) && a.mtu == b.mtu && a.snat_addresses == b.snat_addresses;
 }
 

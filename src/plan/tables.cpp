@@ -25,6 +25,7 @@ struct Half {
     };
     std::vector<Target> targets; // in the order of the configuration, each endpoint once
     ServiceId id = 0;
+    bool panic = false; // health is ignored
 };
 
 // Gives out the lowest ids that are not in `taken`. Ids that become free by this plan stay out of it: while the
@@ -84,6 +85,7 @@ public:
         put_services();
         put_backends();
         keep_draining();
+        end_overdue();
         if (auto error = exceeded_rows())
             return fail(std::move(*error));
         if (auto error = put_slots())
@@ -99,6 +101,10 @@ private:
     void claim_listeners();
     void put_services();
     void put_backends();
+    [[nodiscard]] bool is_down(const Half& half, const Endpoint& endpoint) const;
+    [[nodiscard]] bool too_few_up(const Half& half) const;
+    void judge(const Half& half, const Half::Target& target, BackendRow& row) const;
+    void end_overdue();
     void keep_draining();
     void learn_way(BackendRow& row, Forward forward) const;
     [[nodiscard]] std::optional<Error> exceeded_rows() const;
@@ -206,7 +212,9 @@ void Planner::put_services()
                                             .forward = half.config->forward,
                                             .pick = pick_of(half.config->algorithm),
                                             .pick_seed = config_.hash_seed,
-                                            .slots = {}});
+                                            .slots = {},
+                                            .syn_failover = half.config->failure.syn_failover,
+                                            .avoid_refused = half.config->failure.avoid_refused});
         for (const ListenerKey& key : half.listeners)
             want_.listeners.emplace(key, half.id);
     }
@@ -235,6 +243,35 @@ void Planner::learn_way(BackendRow& row, Forward forward) const
         row.snat_addresses = {*way->second.source};
 }
 
+bool Planner::is_down(const Half& half, const Endpoint& endpoint) const
+{
+    return world_.down.contains({half.config->name, endpoint});
+}
+
+bool Planner::too_few_up(const Half& half) const
+{
+    std::uint64_t all = 0;
+    std::uint64_t up = 0;
+    for (const Half::Target& target : half.targets) {
+        all += target.weight > 0 ? 1 : 0;
+        up += target.weight > 0 && !is_down(half, target.endpoint) ? 1 : 0;
+    }
+    const FailureConfig& failure = half.config->failure;
+    return up * 100 < failure.min_healthy * all && (up > 0 || !failure.all_down);
+}
+
+// Whether a backend is used, and what becomes of its connections.
+void Planner::judge(const Half& half, const Half::Target& target, BackendRow& row) const
+{
+    const FailureConfig& failure = half.config->failure;
+    row.down = is_down(half, target.endpoint);
+    const bool out = row.down && !half.panic;
+    row.up = target.weight > 0 && !out;
+    row.reset = out && failure.tcp == BackendDown::reset;
+    row.rehash_tcp = out && failure.tcp == BackendDown::rehash;
+    row.rehash_udp = out && failure.udp == BackendDown::rehash;
+}
+
 void Planner::put_backends()
 {
     std::map<std::pair<ServiceId, Endpoint>, BackendId> known;
@@ -242,14 +279,15 @@ void Planner::put_backends()
         known.emplace(std::pair{row.service, row.endpoint}, id);
     FreshIds fresh(have_.backends);
     for (Half& half : halves_) {
+        half.panic = too_few_up(half);
         for (Half::Target& target : half.targets) {
             BackendRow row{.service = half.id, .endpoint = target.endpoint, .snat_addresses = {}};
             const auto old = known.find({half.id, target.endpoint});
             if (old != known.end())
                 row = have_.backends.at(old->second);
             target.id = old != known.end() ? old->second : fresh.next();
-            row.up = target.weight > 0;
             row.draining = target.weight == 0;
+            judge(half, target, row);
             learn_way(row, half.config->forward);
             want_.backends.emplace(target.id, std::move(row));
         }
@@ -275,8 +313,22 @@ void Planner::keep_draining()
         }
         want_.backends.emplace(id, std::move(row));
         const auto [kept, is_new] = want_.services.emplace(old.service, service->second);
-        if (is_new)
+        if (is_new) {
             kept->second.slots.clear();
+            kept->second.refuse = false;
+        }
+    }
+}
+
+// A UDP client whose drain is over goes on with another backend; there is nothing to tell it.
+void Planner::end_overdue()
+{
+    for (auto& [id, row] : want_.backends) {
+        if (row.draining && world_.overdue.contains(id)) {
+            row.reset = true;
+            row.rehash_tcp = false;
+            row.rehash_udp = true;
+        }
     }
 }
 
@@ -334,8 +386,11 @@ std::optional<Error> Planner::put_slots()
                          needed, limits_.slots),
             "use round-robin, which needs one slot a backend, where maglev is not needed; " +
                 std::string(limit_remedy)};
-    for (std::size_t i = 0; i < halves_.size(); ++i)
-        want_.services.at(halves_[i].id).slots = make_slots(halves_[i].config->algorithm, backends[i]);
+    for (std::size_t i = 0; i < halves_.size(); ++i) {
+        ServiceRow& row = want_.services.at(halves_[i].id);
+        row.slots = make_slots(halves_[i].config->algorithm, backends[i]);
+        row.refuse = row.slots.empty() && halves_[i].config->failure.all_down == AllDown::refuse;
+    }
     return std::nullopt;
 }
 
@@ -369,6 +424,16 @@ void Planner::put_sources()
 }
 
 } // namespace
+
+std::set<ServiceId> panicking(const Tables& tables)
+{
+    std::set<ServiceId> services;
+    for (const auto& [id, row] : tables.backends) {
+        if (row.down && row.up)
+            services.insert(row.service);
+    }
+    return services;
+}
 
 Result<Tables> make_tables(const Config& config, const World& world, const Tables& have,
     const std::set<BackendId>& unreferenced, const Limits& limits)

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -34,16 +35,25 @@ struct ServiceRow {
     flb_pick pick = FLB_PICK_HASH_5TUPLE;
     std::uint64_t pick_seed = 0;
     std::vector<BackendId> slots; // empty: no backend takes connections
+    bool refuse = false;          // and clients are told
+    bool syn_failover = true;
+    std::chrono::seconds avoid_refused{0}; // 0: a backend that refuses is not avoided
     friend bool operator==(const ServiceRow&, const ServiceRow&) = default;
 };
 
 // A row of the map `backends`. `service` is the row that it belongs to. A backend that left the configuration
-// stays as a row with `draining` until the flow table has no flow of it.
+// stays as a row with `draining` until the flow table has no flow of it. One whose health check failed is `down`, and
+// then not `up`, unless too few of the service are left and all are used.
 struct BackendRow {
     ServiceId service = 0;
     Endpoint endpoint;
     bool up = true;
     bool draining = false;
+    bool down = false;
+    // What becomes of its connections.
+    bool reset = false;
+    bool rehash_tcp = false;
+    bool rehash_udp = false;
     flb_hop hop{};                         // all zero: not resolved
     std::uint16_t mtu = 0;                 // 0: not resolved
     std::vector<IpAddress> snat_addresses; // sources of connections to it; empty for dnat and while unresolved
@@ -74,6 +84,13 @@ struct Tables {
     friend bool operator==(const Tables& a, const Tables& b);
 };
 
+// A backend as people know it: the service's name, address and port.
+struct BackendKey {
+    std::string service;
+    Endpoint endpoint;
+    friend auto operator<=>(const BackendKey&, const BackendKey&) = default;
+};
+
 // What is known of the machine and the network when a plan is made.
 struct NextHop {
     flb_hop hop{}; // all zero: the neighbour is not resolved yet
@@ -84,6 +101,8 @@ struct World {
     std::set<IpAddress> local_addresses;               // of the attached interfaces: what "*" means
     std::map<std::string, std::vector<IpAddress>> dns; // host -> addresses, sorted
     std::map<IpAddress, NextHop> next_hops;            // by backend address
+    std::set<BackendKey> down;                         // by their health checks; all others are up
+    std::set<BackendId> overdue;                       // have drained for longer than they may
 };
 
 // Config + World + what is there -> what should be. `have` gives the ids in use; rows of backends that the
@@ -92,6 +111,9 @@ struct World {
 // them, without slots and listeners. Ids that a plan frees are given away from the next plan on.
 // A backend of weight 0 drains, too. One that has no resolved next hop or no address to come from (snat) gets no
 // slots while another one of the service has both. A next hop that World does not name stays as in `have`.
+// One that is down gets no slots and `on_backend_down` takes its connections; but where fewer are up than min_healthy
+// (of those with a weight, in each IP version), all of the service are used as if none were down. A drain that is
+// overdue ends what connections are left.
 // Fails where a limit is exceeded (`limits`), naming it.
 struct Limits {
     std::uint32_t services = 0; // entries of the map; the first is not used, nor that of backends
@@ -100,6 +122,9 @@ struct Limits {
 };
 [[nodiscard]] Result<Tables> make_tables(const Config& config, const World& world, const Tables& have,
     const std::set<BackendId>& unreferenced, const Limits& limits);
+
+// Services whose health is ignored because too few of their backends are up.
+[[nodiscard]] std::set<ServiceId> panicking(const Tables& tables);
 
 // The slot table of one service, in backend ids; empty if no backend is up with a weight. docs/algorithms.md.
 struct WeightedBackend {

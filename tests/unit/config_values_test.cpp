@@ -48,8 +48,7 @@ TEST(ConfigKeys, of_a_later_version_are_not_called_unknown)
 {
     expect_setting_problem("§metrics: {listen: \"127.0.0.1:9420\"}", "this version does not support \"metrics\" yet",
         "the file may have: interfaces, admin");
-    for (const std::string key : {"affinity", "health", "limits", "allow", "deny", "slow_start", "on_backend_down",
-             "min_healthy", "all_down", "return", "measure"}) {
+    for (const std::string key : {"affinity", "limits", "allow", "deny", "slow_start", "return", "measure"}) {
         expect_problem(listening("\"*:80/tcp\"") + "    §" + key + ": 1\n",
             "this version does not support \"" + key + "\" yet",
             "a service may have: name, listen, algorithm, forward, backends");
@@ -58,8 +57,8 @@ TEST(ConfigKeys, of_a_later_version_are_not_called_unknown)
     }
     expect_problem(with_backend("{address: \"10.0.0.1:80\", §backup: true}"),
         "this version does not support \"backup\" yet", "a backend may have: name, address, dns, weight");
-    expect_problem(listening("\"*:80/tcp\"") + "    §helth: 1\n", "unknown key \"helth\"",
-        "did you mean \"health\"? this version does not support it yet");
+    expect_problem(listening("\"*:80/tcp\"") + "    §slowstart: 1\n", "unknown key \"slowstart\"",
+        "did you mean \"slow_start\"? this version does not support it yet");
 }
 
 TEST(ConfigKeys, doubled_ones_are_refused)

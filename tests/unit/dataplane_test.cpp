@@ -44,6 +44,10 @@ TEST(Records, TurnIntoRowsAndBack)
         .endpoint = {*IpAddress::parse("fd00::1"), 443},
         .up = false,
         .draining = true,
+        .down = true,
+        .reset = true,
+        .rehash_tcp = true,
+        .rehash_udp = true,
         .hop = {.mac = {1, 2, 3, 4, 5, 6}, .link = 0x2007, .vlan = {5, 6}},
         .mtu = 9000,
         .snat_addresses = {}};
@@ -58,11 +62,41 @@ TEST(Records, TurnIntoRowsAndBack)
         .forward = Forward::dnat,
         .pick = FLB_PICK_TURN,
         .pick_seed = 9,
-        .slots = {}};
+        .slots = {},
+        .refuse = true,
+        .syn_failover = true,
+        .avoid_refused = std::chrono::seconds{5}};
+    flb_settings settings{};
+    settings.hz = 250;
+    settings.tick_shift = 8;
     flb_name name{};
     write_name(name, "a much longer name that was there before");
     write_name(name, service.name);
-    EXPECT_EQ(from_record(to_record(service), name), service);
+    EXPECT_EQ(from_record(to_record(service, settings), name, settings), service);
+}
+
+TEST(Records, EachFateOfABackendHasItsFlag)
+{
+    const auto flags = [](const BackendRow& row) { return to_record(row, 0).flags; };
+    EXPECT_EQ(flags({.snat_addresses = {}}), FLB_BACKEND_VALID | FLB_BACKEND_UP);
+    EXPECT_EQ(flags({.up = false, .down = true, .reset = true, .snat_addresses = {}}),
+        FLB_BACKEND_VALID | FLB_BACKEND_DOWN | FLB_BACKEND_RESET);
+    EXPECT_EQ(flags({.up = false, .down = true, .rehash_tcp = true, .snat_addresses = {}}),
+        FLB_BACKEND_VALID | FLB_BACKEND_DOWN | FLB_BACKEND_REHASH_TCP);
+    EXPECT_EQ(flags({.up = false, .down = true, .rehash_udp = true, .snat_addresses = {}}),
+        FLB_BACKEND_VALID | FLB_BACKEND_DOWN | FLB_BACKEND_REHASH_UDP);
+}
+
+TEST(Records, WhatIsOffStaysOff)
+{
+    flb_settings settings{};
+    settings.hz = 1000;
+    settings.tick_shift = 10;
+    const ServiceRow service{.name = "", .slots = {}, .syn_failover = false};
+    const flb_service record = to_record(service, settings);
+    EXPECT_EQ(record.flags, FLB_SERVICE_VALID);
+    EXPECT_EQ(record.refused_ticks, 0u);
+    EXPECT_EQ(from_record(record, {}, settings), service);
 }
 
 TEST(Records, AHopIsWrittenWhole)
