@@ -63,14 +63,14 @@ private:
     std::shared_ptr<T> shared_;
 };
 
-void wait_readable(const std::shared_ptr<SharedDescriptor>& shared)
+void wait_ready(const std::shared_ptr<SharedDescriptor>& shared, asio::posix::stream_descriptor::wait_type what)
 {
-    shared->source.async_wait(asio::posix::stream_descriptor::wait_read, [shared](const asio::error_code& error) {
+    shared->source.async_wait(what, [shared, what](const asio::error_code& error) {
         if (error || shared->ended)
             return;
         shared->handler();
         if (!shared->ended)
-            wait_readable(shared);
+            wait_ready(shared, what);
     });
 }
 
@@ -103,9 +103,12 @@ public:
 
     Handle on_readable(int fd, std::function<void()> handler) override
     {
-        auto shared = std::make_shared<SharedDescriptor>(std::move(handler), context_, fd);
-        wait_readable(shared);
-        return std::make_unique<Registered<SharedDescriptor>>(std::move(shared));
+        return on_ready(fd, std::move(handler), asio::posix::stream_descriptor::wait_read);
+    }
+
+    Handle on_writable(int fd, std::function<void()> handler) override
+    {
+        return on_ready(fd, std::move(handler), asio::posix::stream_descriptor::wait_write);
     }
 
     Handle on_signals(std::initializer_list<int> numbers, std::function<void(int)> handler) override
@@ -123,6 +126,13 @@ public:
     void stop() override { context_.stop(); }
 
 private:
+    Handle on_ready(int fd, std::function<void()> handler, asio::posix::stream_descriptor::wait_type what)
+    {
+        auto shared = std::make_shared<SharedDescriptor>(std::move(handler), context_, fd);
+        wait_ready(shared, what);
+        return std::make_unique<Registered<SharedDescriptor>>(std::move(shared));
+    }
+
     asio::io_context context_;
     asio::executor_work_guard<asio::io_context::executor_type> work_;
 };

@@ -30,6 +30,9 @@ public:
     [[nodiscard]] virtual Handle after(Clock::duration delay, std::function<void()> handler) = 0;
     // Again and again while there is something to read. The descriptor stays the caller's and must outlive the handle.
     [[nodiscard]] virtual Handle on_readable(int fd, std::function<void()> handler) = 0;
+    // The same while there is room to write, or a connection that was begun has come to its end, good or bad. A
+    // descriptor has one of the two handles at a time.
+    [[nodiscard]] virtual Handle on_writable(int fd, std::function<void()> handler) = 0;
     [[nodiscard]] virtual Handle on_signals(std::initializer_list<int> numbers, std::function<void(int)> handler) = 0;
     // From any thread, while the loop exists.
     virtual void post(std::function<void()> handler) = 0;

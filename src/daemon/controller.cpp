@@ -16,8 +16,7 @@ constexpr auto event_delay = 50ms; // netlink tells of one thing in many message
 constexpr auto first_retry = 1s;
 constexpr auto longest_retry = 30s;
 constexpr auto maintain_every = 5s;
-// A packet that was on its way when its backend began to drain is in the table by then.
-constexpr auto drain_margin = 1s;
+constexpr auto health_delay = 20ms; // a machine that fails takes many backends with it
 
 std::map<IpAddress, std::string> destinations_of(
     const Config& config, const std::map<std::string, std::vector<IpAddress>>& dns, const Tables& have)
@@ -51,13 +50,25 @@ std::map<IpAddress, std::string> destinations_of(
     return destinations;
 }
 
+// What is known of backends that `config` does not check does not count.
+std::set<BackendKey> checked_of(const Config& config, std::set<BackendKey> down)
+{
+    std::set<std::string_view> checked;
+    for (const ServiceConfig& service : config.services) {
+        if (service.failure.health)
+            checked.insert(service.name);
+    }
+    std::erase_if(down, [&checked](const BackendKey& backend) { return !checked.contains(backend.service); });
+    return down;
+}
+
 } // namespace
 
 Controller::Controller(
-    ControllerOptions options, Loop& loop, Log& log, Network& network, Plane& plane, Resolver& resolver)
+    ControllerOptions options, Loop& loop, Log& log, Network& network, Plane& plane, Resolver& resolver, Prober& prober)
     : options_(std::move(options)), loop_(loop), log_(log), network_(network), plane_(plane), resolver_(resolver),
       ways_(network, loop, log), interfaces_(plane, log), sweeping_(loop, plane, log, [this] { on_pass(); }),
-      started_at_(loop.now())
+      health_(loop, log, prober, [this] { converge_within(health_delay); }), drains_(loop), started_at_(loop.now())
 {
 }
 
@@ -87,8 +98,11 @@ Result<Controller::Plan> Controller::make_plan(
         if (way.ifindex != 0)
             plan.recorded.insert(way.ifindex);
     }
-    World world{
-        .local_addresses = addresses_of(plan.chosen, plan.machine), .dns = dns, .next_hops = ways_.for_plan(have_)};
+    World world{.local_addresses = addresses_of(plan.chosen, plan.machine),
+        .dns = dns,
+        .next_hops = ways_.for_plan(have_),
+        .down = checked_of(config, health_.down()),
+        .overdue = drains_.overdue()};
     Result<Tables> want = make_tables(config, world, have_, unreferenced(), plane_.limits());
     if (!want)
         return fail(std::move(want.error()));
@@ -117,26 +131,31 @@ Result<void> Controller::carry_out(const Plan& plan)
         return applied;
     Result<void> attached = interfaces_.attach(plan.chosen);
     warn_of_ways_out(plan);
-    if (const auto end = ways_.patience_ends())
-        converge_within(*end - loop_.now());
+    for (const auto& moment : {ways_.patience_ends(), drains_.next_deadline()}) {
+        if (moment)
+            converge_within(*moment - loop_.now());
+    }
     return attached;
 }
 
 Result<void> Controller::apply(const Plan& plan)
 {
     log_.debug("{} rows of the tables to change", plan.changes.size());
+    for (const std::string& over : drains_.newly_over(have_, plan.want))
+        log_.warning("{}", over);
     if (plan.changes.empty())
         return {};
     Result<void> applied = plane_.apply(plan.want, plan.changes);
     if (applied) {
         say_forgotten(plan);
-        have_ = plan.want;
+        const Tables before = std::exchange(have_, plan.want);
+        say_panics(before);
     } else if (Result<Tables> have = plane_.read()) {
         have_ = std::move(*have);
     } else {
         log_.error("reading what is in the maps: {}", describe(have.error()));
     }
-    remember_draining();
+    drains_.follow(have_);
     if (!applied)
         return fail(std::move(applied.error()).add_context("changing the tables"));
     return {};
@@ -154,30 +173,28 @@ void Controller::say_forgotten(const Plan& plan)
     }
 }
 
-void Controller::remember_draining()
+void Controller::say_panics(const Tables& before)
 {
-    std::erase_if(draining_since_, [this](const auto& entry) {
-        const auto row = have_.backends.find(entry.first);
-        return row == have_.backends.end() || !row->second.draining;
-    });
-    for (const auto& [id, row] : have_.backends) {
-        if (row.draining)
-            draining_since_.emplace(id, loop_.now());
+    const std::set<ServiceId> then = panicking(before);
+    const std::set<ServiceId> now = panicking(have_);
+    for (const auto& [id, row] : have_.services) {
+        if (now.contains(id) == then.contains(id))
+            continue;
+        if (!now.contains(id)) {
+            log_.info("service {} ({}): panic is over, health counts again", row.name, to_string(row.family));
+            continue;
+        }
+        ++panics_[row.name];
+        log_.error(
+            "service {} ({}): PANIC: fewer backends are up than min_healthy, so health is ignored and all are used",
+            row.name, to_string(row.family));
     }
 }
 
 // Backends that drain and that no flow refers to, by a count that began after they took their last connection.
 std::set<BackendId> Controller::unreferenced() const
 {
-    const FlowCounts& counts = plane_.flow_counts();
-    std::set<BackendId> free;
-    if (counts.pass == 0)
-        return free;
-    for (const auto& [id, since] : draining_since_) {
-        if (counts.started >= since + drain_margin && id < counts.references.size() && counts.references[id] == 0)
-            free.insert(id);
-    }
-    return free;
+    return drains_.unreferenced(plane_.flow_counts());
 }
 
 void Controller::warn_of_ways_out(const Plan& plan)

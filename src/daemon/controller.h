@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Controller: keeps the data plane equal to what the configuration, the names and the network say. Everything that
-// happens (start, reload, a network event, a finished count of flows, a failure to try again) ends in the same two
-// steps: make_plan() asks and computes without changing anything; carry_out() changes the kernel. A load that fails
-// before carry_out() changes nothing.
+// happens (start, reload, a network event, a health check, a finished count of flows, a failure to try again) ends in
+// the same two steps: make_plan() asks and computes without changing anything; carry_out() changes the kernel. A load
+// that fails before carry_out() changes nothing.
 //
-// Thread rule: the loop's thread. What it works on (loop, log, network, plane, resolver) must outlive it.
+// Thread rule: the loop's thread. What it works on (loop, log, network, plane, resolver, prober) must outlive it.
 #pragma once
 
 #include <functional>
@@ -18,6 +18,8 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "config/config.h"
+#include "daemon/drains.h"
+#include "daemon/health.h"
 #include "daemon/interfaces.h"
 #include "daemon/machine.h"
 #include "daemon/plane.h"
@@ -54,7 +56,8 @@ class Controller {
 public:
     using Done = std::function<void(const LoadReport&)>;
 
-    Controller(ControllerOptions options, Loop& loop, Log& log, Network& network, Plane& plane, Resolver& resolver);
+    Controller(ControllerOptions options, Loop& loop, Log& log, Network& network, Plane& plane, Resolver& resolver,
+        Prober& prober);
 
     // Loads `config` (or what load() gives, at reload) and goes on from there. `done` is called once, from the loop;
     // after a failed start nothing more happens.
@@ -100,7 +103,8 @@ private:
     [[nodiscard]] Result<void> apply(const Plan& plan);
     void say_forgotten(const Plan& plan);
     [[nodiscard]] std::set<BackendId> unreferenced() const;
-    void remember_draining();
+    void say_panics(const Tables& before);
+    void check_health();
     void warn_of_ways_out(const Plan& plan);
     void warn_of_fixed_settings(const Config& config);
 
@@ -117,6 +121,8 @@ private:
     [[nodiscard]] std::vector<ServiceStatus> service_status() const;
     [[nodiscard]] BackendStatus backend_status(
         BackendId id, const BackendRow& row, const ServiceConfig* service, const BackendConfig* backend) const;
+    void tell_state(BackendStatus& status, BackendId id, const BackendRow& row, const ServiceConfig* service,
+        bool configured) const;
 
     ControllerOptions options_;
     Loop& loop_;
@@ -128,12 +134,14 @@ private:
     Ways ways_;
     Interfaces interfaces_;
     Sweeping sweeping_;
+    Health health_;
+    Drains drains_;
 
     std::optional<Config> config_; // what is meant to be; nothing before the first load is committed
     std::map<std::string, std::vector<IpAddress>> dns_;
-    Tables have_; // what the maps hold
-    std::map<BackendId, Loop::Clock::time_point> draining_since_;
-    std::set<BackendId> released_; // that the last plan may free; not to plan again for the same
+    Tables have_;                                 // what the maps hold
+    std::map<std::string, std::uint64_t> panics_; // how often each service has panicked since the start
+    std::set<BackendId> released_;                // that the last plan may free; not to plan again for the same
 
     std::unique_ptr<Load> load_;
     std::vector<Done> waiting_; // reloads asked for while one is under way

@@ -16,6 +16,16 @@ std::string wall_clock()
     return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::now()));
 }
 
+std::set<BackendKey> down_backends(const Tables& tables)
+{
+    std::set<BackendKey> down;
+    for (const auto& [id, row] : tables.backends) {
+        if (const auto service = tables.services.find(row.service); row.down && service != tables.services.end())
+            down.insert({service->second.name, row.endpoint});
+    }
+    return down;
+}
+
 } // namespace
 
 std::string LoadReport::text() const
@@ -105,7 +115,8 @@ void Controller::on_answers(const DnsAnswers& answers)
             return finish_load();
         }
         have_ = std::move(*have);
-        remember_draining();
+        drains_.follow(have_);
+        health_.adopt(down_backends(have_));
         dns_ = recall_addresses(*load_->config, have_);
     }
     DnsKnowledge knowledge = merge_answers(*load_->config, answers, dns_);
@@ -144,6 +155,8 @@ void Controller::commit(const Plan& plan)
     load_->config.reset();
     load_->commit_by.reset();
     dns_ = std::move(load_->dns);
+    check_health();
+    drains_.configure(*config_);
     loaded_at_ = wall_clock();
     report.changes = plan.changes.size();
     interfaces_.look_again();
@@ -157,6 +170,19 @@ void Controller::commit(const Plan& plan)
     else if (carried)
         begin_running();
     finish_load();
+}
+
+// Every backend of a service that has a check, by the endpoints that it stands for now.
+void Controller::check_health()
+{
+    std::map<BackendKey, HealthConfig> targets;
+    for (const ServiceConfig& service : config_->services) {
+        if (!service.failure.health)
+            continue;
+        for (const auto& [endpoint, backend] : endpoints_of(service, dns_))
+            targets.emplace(BackendKey{service.name, endpoint}, *service.failure.health);
+    }
+    health_.watch(targets);
 }
 
 void Controller::finish_load()

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "config/values.h"
 #include "daemon/controller.h"
 
 namespace featherlb {
@@ -17,25 +18,14 @@ std::string write_listener(const ListenerKey& key)
     return fmt::format("{}/{}", Endpoint{key.address, key.port}.to_string(), to_string(key.protocol));
 }
 
-// The backends of a service's configuration by the endpoints that they stand for now.
-using ConfiguredBackends = std::map<Endpoint, const BackendConfig*>;
-ConfiguredBackends configured_backends(
-    const ServiceConfig& service, const std::map<std::string, std::vector<IpAddress>>& dns)
+// "http /healthz every 2s"; "none".
+std::string describe_check(const FailureConfig& failure)
 {
-    ConfiguredBackends all;
-    for (const BackendConfig& backend : service.backends) {
-        if (const auto* written = std::get_if<Endpoint>(&backend.target)) {
-            all.emplace(*written, &backend);
-            continue;
-        }
-        const auto& name = std::get<DnsName>(backend.target);
-        const auto answer = dns.find(name.host);
-        if (answer == dns.end())
-            continue;
-        for (const IpAddress& address : answer->second)
-            all.emplace(Endpoint{address, name.port}, &backend);
-    }
-    return all;
+    if (!failure.health)
+        return "none";
+    const HealthConfig& health = *failure.health;
+    return fmt::format("{}{} every {}", to_string(health.type),
+        health.type == HealthType::http ? " " + health.path : std::string(), write_duration(health.interval));
 }
 
 InterfaceStatus missing_interface(const InterfaceConfig& wanted)
@@ -159,20 +149,29 @@ std::vector<ServiceStatus> Controller::service_status() const
     std::map<std::string_view, std::size_t> positions;
     struct Known {
         const ServiceConfig* service = nullptr;
-        ConfiguredBackends backends;
+        std::map<Endpoint, const BackendConfig*> backends;
     };
     std::map<std::string_view, Known> configs;
     if (config_) {
         for (const ServiceConfig& service : config_->services) {
             positions.emplace(service.name, all.size());
-            configs.emplace(service.name, Known{&service, configured_backends(service, dns_)});
+            configs.emplace(service.name, Known{&service, endpoints_of(service, dns_)});
             all.push_back({service.name, "active", std::string(to_string(service.algorithm)),
                 std::string(to_string(service.forward)), {}, {}});
+            all.back().health = describe_check(service.failure);
         }
     }
     for (const auto& [id, row] : have_.services) {
         if (positions.emplace(row.name, all.size()).second)
             all.push_back({row.name, "draining", "no longer configured", std::string(to_string(row.forward)), {}, {}});
+    }
+    for (const ServiceId id : panicking(have_))
+        all[positions.at(have_.services.at(id).name)].panic = true;
+    for (const auto& [id, row] : have_.services) {
+        ServiceStatus& status = all[positions.at(row.name)];
+        status.refusing = status.refusing || row.refuse;
+        if (const auto panics = panics_.find(row.name); panics != panics_.end())
+            status.panics = panics->second;
     }
     for (const auto& [key, service] : have_.listeners) {
         if (const auto row = have_.services.find(service); row != have_.services.end())
@@ -197,19 +196,7 @@ BackendStatus Controller::backend_status(
     status.address = row.endpoint.to_string();
     status.name = backend == nullptr ? status.address : backend->name;
     status.weight = backend == nullptr ? 0 : backend->weight;
-    status.state = "up";
-    if (row.draining) {
-        status.state = "draining";
-        status.reason = backend == nullptr ? "no longer configured; keeps its connections" : "weight 0";
-    } else if (!is_resolved(row.hop)) {
-        status.state = "unresolved";
-        const auto way = ways_.all().find(row.endpoint.address);
-        if (way != ways_.all().end() && way->second.problem)
-            status.reason = describe(*way->second.problem);
-    } else if (service != nullptr && service->forward == Forward::snat && row.snat_addresses.empty()) {
-        status.state = "unresolved";
-        status.reason = "this machine has no address that connections to it may come from; set snat.addresses";
-    }
+    tell_state(status, id, row, service, backend != nullptr);
     const FlowCounts& counts = plane_.flow_counts();
     if (id < counts.by_backend.size())
         status.flows = counts.by_backend[id];
@@ -220,6 +207,38 @@ BackendStatus Controller::backend_status(
     status.bytes_in = totals.bytes[0];
     status.bytes_out = totals.bytes[1];
     return status;
+}
+
+void Controller::tell_state(
+    BackendStatus& status, BackendId id, const BackendRow& row, const ServiceConfig* service, bool configured) const
+{
+    const HealthState* health =
+        service == nullptr || !configured ? nullptr : health_.find({service->name, row.endpoint});
+    if (health != nullptr)
+        status.checks = {health->good(), health->failed(), health->discarded(), health->last_failure()};
+    status.used = row.up;
+    status.tcp_fate = row.reset ? "reset" : row.rehash_tcp ? "rehash" : "";
+    status.udp_fate = row.rehash_udp ? "rehash" : "";
+    status.state = "up";
+    if (row.draining) {
+        status.state = "draining";
+        status.reason = configured ? "weight 0" : "no longer configured; keeps its connections";
+        status.reason += drains_.describe(id);
+    } else if (row.down) {
+        status.state = "down";
+        status.reason = health == nullptr || health->last_failure().empty() ? "as an earlier daemon found it"
+                                                                            : health->last_failure();
+        if (row.up)
+            status.reason += "; used all the same, as too few are up";
+    } else if (!is_resolved(row.hop)) {
+        status.state = "unresolved";
+        const auto way = ways_.all().find(row.endpoint.address);
+        if (way != ways_.all().end() && way->second.problem)
+            status.reason = describe(*way->second.problem);
+    } else if (service != nullptr && service->forward == Forward::snat && row.snat_addresses.empty()) {
+        status.state = "unresolved";
+        status.reason = "this machine has no address that connections to it may come from; set snat.addresses";
+    }
 }
 
 } // namespace featherlb

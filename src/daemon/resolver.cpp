@@ -187,6 +187,25 @@ std::set<std::string> dns_hosts(const Config& config)
     return hosts;
 }
 
+std::map<Endpoint, const BackendConfig*> endpoints_of(
+    const ServiceConfig& service, const std::map<std::string, std::vector<IpAddress>>& dns)
+{
+    std::map<Endpoint, const BackendConfig*> all;
+    for (const BackendConfig& backend : service.backends) {
+        if (const auto* written = std::get_if<Endpoint>(&backend.target)) {
+            all.emplace(*written, &backend);
+            continue;
+        }
+        const auto& name = std::get<DnsName>(backend.target);
+        const auto answer = dns.find(name.host);
+        if (answer == dns.end())
+            continue;
+        for (const IpAddress& address : answer->second)
+            all.emplace(Endpoint{address, name.port}, &backend);
+    }
+    return all;
+}
+
 DnsKnowledge merge_answers(
     const Config& config, const DnsAnswers& answers, const std::map<std::string, std::vector<IpAddress>>& last)
 {

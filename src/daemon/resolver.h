@@ -43,6 +43,10 @@ using Lookup = std::function<DnsAnswer(const std::string& host)>;
 
 [[nodiscard]] std::set<std::string> dns_hosts(const Config& config);
 
+// The backends of a service by the endpoints that they stand for; of two with the same one, the first.
+[[nodiscard]] std::map<Endpoint, const BackendConfig*> endpoints_of(
+    const ServiceConfig& service, const std::map<std::string, std::vector<IpAddress>>& dns);
+
 // What is known of the names of a configuration after new answers came in.
 struct DnsKnowledge {
     std::map<std::string, std::vector<IpAddress>> known; // for World::dns

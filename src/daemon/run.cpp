@@ -4,6 +4,7 @@
 #include <csignal>
 #include <utility>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/loop.h"
@@ -22,6 +23,16 @@ void log_lines(Log& log, const std::string& text)
         log.error("{}", text.substr(from, to - from));
         from = to + 1;
     }
+}
+
+// A health check of each backend may be under way at once, and each has a socket.
+void allow_many_files()
+{
+    rlimit files{};
+    if (::getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
 int give_up(Log& log, const Error& error)
@@ -110,11 +121,13 @@ private:
     void start(Config config, UnixListener listener)
     {
         resolver_ = make_resolver(*loop_);
+        prober_ = make_prober(*loop_);
         ControllerOptions controller;
         controller.config_file = options_.config_file;
         controller.pins = options_.ephemeral ? "" : options_.pins;
         controller.read_ports = [] { return read_host_ports(); };
-        controller_ = std::make_unique<Controller>(std::move(controller), *loop_, log_, *network_, *plane_, *resolver_);
+        controller_ =
+            std::make_unique<Controller>(std::move(controller), *loop_, log_, *network_, *plane_, *resolver_, *prober_);
         ApiTarget target{.status = [this] { return controller_->status(); },
             .reload = [this](Controller::Done done) { controller_->reload(std::move(done)); }};
         Result<std::unique_ptr<AdminServer>> admin =
@@ -189,6 +202,7 @@ private:
     std::unique_ptr<Network> network_;
     std::unique_ptr<Plane> plane_;
     std::unique_ptr<Resolver> resolver_;
+    std::unique_ptr<Prober> prober_;
     std::unique_ptr<Controller> controller_;
     std::unique_ptr<AdminServer> admin_;
     Handle signals_;
@@ -200,6 +214,7 @@ private:
 
 int run_daemon(const RunOptions& options, Log& log)
 {
+    allow_many_files();
     std::signal(SIGPIPE, SIG_IGN); // a client that closes early is no reason to end
     log.info("featherlb {}, pid {}, configuration {}", FEATHERLB_VERSION, ::getpid(), options.config_file);
     return Daemon(options, log).run();

@@ -7,9 +7,11 @@ namespace featherlb {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     InterfaceStatus, name, ifindex, attached, hook, attach, driver, chosen, why, problem, program_id, warnings)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(BackendStatus, name, address, state, reason, weight, flows, connections,
-    packets_in, packets_out, bytes_in, bytes_out)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ServiceStatus, name, state, algorithm, forward, listeners, backends)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(CheckStatus, good, failed, discarded, last_failure)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(BackendStatus, name, address, state, reason, used, tcp_fate, udp_fate,
+    checks, weight, flows, connections, packets_in, packets_out, bytes_in, bytes_out)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
+    ServiceStatus, name, state, algorithm, forward, listeners, backends, health, panic, panics, refusing)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     FlowsStatus, capacity, connections, unproven, by_state, counted_seconds_ago, expired)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(DropStatus, reason, text, packets)

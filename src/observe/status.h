@@ -29,11 +29,23 @@ struct InterfaceStatus {
     std::vector<std::string> warnings;
 };
 
+// Health checks of a backend since the daemon started.
+struct CheckStatus {
+    std::uint64_t good = 0;
+    std::uint64_t failed = 0;
+    std::uint64_t discarded = 0; // said nothing: the daemon was late, or could not ask
+    std::string last_failure;    // empty: none has failed
+};
+
 struct BackendStatus {
     std::string name;
-    std::string address; // "10.0.1.11:8080"
-    std::string state;   // "up", "draining", "unresolved"
-    std::string reason;  // why it is not up
+    std::string address;  // "10.0.1.11:8080"
+    std::string state;    // "up", "down", "draining", "unresolved"
+    std::string reason;   // why it is not up
+    bool used = false;    // takes new connections: also one that is down, in panic
+    std::string tcp_fate; // what becomes of its connections: "reset", "rehash"; empty: they go on
+    std::string udp_fate;
+    CheckStatus checks;
     std::uint32_t weight = 0;
     std::uint64_t flows = 0;       // connections now, as last counted
     std::uint64_t connections = 0; // all since it is known
@@ -50,6 +62,10 @@ struct ServiceStatus {
     std::string forward;
     std::vector<std::string> listeners; // "203.0.113.10:80/tcp", "*" spelled out
     std::vector<BackendStatus> backends;
+    std::string health;       // how backends are checked: "tcp every 2s"; "none"
+    bool panic = false;       // too few are up, in an IP version: health is ignored there
+    std::uint64_t panics = 0; // times that it came to that since the daemon started
+    bool refusing = false;    // none is up, in an IP version, and clients are told
 };
 
 struct FlowsStatus {

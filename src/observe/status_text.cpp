@@ -167,10 +167,32 @@ void print_interfaces(std::string& out, const Status& status)
     }
 }
 
+// "timeout after 1s; 3 of 20 checks failed; its TCP connections are reset"
+std::string note_of(const BackendStatus& backend)
+{
+    std::string note = backend.reason;
+    const auto add = [&note](const std::string& text) { note += (note.empty() ? "" : "; ") + text; };
+    const CheckStatus& checks = backend.checks;
+    if (checks.failed > 0)
+        add(fmt::format("{} of {} checks failed{}", checks.failed, checks.failed + checks.good,
+            backend.state == "down" ? "" : ", the last with: " + checks.last_failure));
+    if (!backend.tcp_fate.empty())
+        add(fmt::format("TCP: {}", backend.tcp_fate));
+    if (!backend.udp_fate.empty())
+        add(fmt::format("UDP: {}", backend.udp_fate));
+    return note;
+}
+
 void print_service(std::string& out, const ServiceStatus& service)
 {
-    out += fmt::format("\nservice {}: {}, {}{}\n", service.name, service.algorithm, service.forward,
+    out += fmt::format("\nservice {}: {}, {}{}{}\n", service.name, service.algorithm, service.forward,
+        service.health.empty() || service.health == "none" ? "" : ", health " + service.health,
         service.state == "active" ? "" : ", " + service.state);
+    if (service.panic)
+        paragraph(
+            out, "  PANIC", split_words("too few backends are up: health is ignored and all are used"), label_width);
+    if (service.refusing)
+        paragraph(out, "  ALL DOWN", split_words("new connections are refused"), label_width);
     if (!service.listeners.empty())
         paragraph(out, "  listens on", service.listeners, label_width);
     if (service.backends.empty()) {
@@ -184,7 +206,7 @@ void print_service(std::string& out, const ServiceStatus& service)
             fmt::format("{}", backend.weight), fmt::format("{}", backend.flows), fmt::format("{}", backend.connections),
             short_number(backend.packets_in + backend.packets_out, 1000, ""),
             short_number(backend.bytes_in + backend.bytes_out, 1000, "B")});
-        columns.note(backend.reason);
+        columns.note(note_of(backend));
     }
     columns.print(out, 2);
 }

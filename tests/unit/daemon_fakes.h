@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "daemon/plane.h"
+#include "daemon/prober.h"
 #include "daemon/resolver.h"
 #include "kernel/network.h"
 
@@ -26,6 +27,7 @@ public:
         return keep({now_ + std::max(delay, Clock::duration::zero()), -1, std::move(handler)});
     }
     Handle on_readable(int fd, std::function<void()> handler) override { return keep({{}, fd, std::move(handler)}); }
+    Handle on_writable(int fd, std::function<void()> handler) override { return keep({{}, fd, std::move(handler)}); }
     Handle on_signals(std::initializer_list<int>, std::function<void(int)>) override { return keep({{}, -2, {}}); }
     void post(std::function<void()> handler) override { posted_.push_back(std::move(handler)); }
     void run() override {}
@@ -52,6 +54,12 @@ public:
             run_posted();
         }
         now_ = end;
+    }
+    // The thread does not run for so long: whatever was due meanwhile happens late, in its order.
+    void stall(Clock::duration time)
+    {
+        now_ += time;
+        advance({});
     }
     void readable(int fd)
     {
@@ -276,6 +284,71 @@ public:
     std::set<std::string> asked;
 
 private:
+    Loop& loop_;
+};
+
+// Backends that answer after `takes` what `answers` says; those that are not named answer well.
+class FakeProber : public Prober {
+public:
+    explicit FakeProber(Loop& loop) : loop_(loop) {}
+    std::unique_ptr<Probe> start(const Endpoint& target, const HealthConfig& how, Done done) override
+    {
+        asked.emplace_back(loop_.now(), target);
+        last_how = how;
+        return std::make_unique<Asked>(*this, target, std::move(done));
+    }
+    [[nodiscard]] std::size_t count(std::string_view target) const
+    {
+        return static_cast<std::size_t>(std::count_if(asked.begin(), asked.end(),
+            [target](const auto& question) { return question.second.to_string() == target; }));
+    }
+    void fails(const std::string& target, const std::string& reason = "connection refused")
+    {
+        answers[target] = {CheckResult::Kind::failed, reason};
+    }
+
+    std::vector<std::pair<Loop::Clock::time_point, Endpoint>> asked;
+    HealthConfig last_how;
+    std::map<std::string, CheckResult> answers;
+    std::set<std::string> silent; // never answer
+    std::map<std::string, Loop::Clock::duration> takes;
+    int running = 0;
+
+private:
+    struct Asked : Probe {
+        Asked(FakeProber& owner, const Endpoint& target, Done called)
+            : prober(owner), done(std::move(called)), name(target.to_string())
+        {
+            ++prober.running;
+            if (prober.silent.contains(name))
+                return;
+            answers_at =
+                prober.loop_.now() + (prober.takes.contains(name) ? prober.takes[name] : Loop::Clock::duration{1});
+            timer = prober.loop_.after(answers_at - prober.loop_.now(), [this] { answer(); });
+        }
+        Asked(const Asked&) = delete;
+        Asked& operator=(const Asked&) = delete;
+        ~Asked() override { --prober.running; }
+        void look() override
+        {
+            if (timer && answers_at <= prober.loop_.now())
+                answer();
+        }
+        std::string waits_for() const override { return "the connection"; }
+        void answer()
+        {
+            timer.reset();
+            const auto known = prober.answers.find(name);
+            const CheckResult result = known == prober.answers.end() ? CheckResult{} : known->second;
+            const Done called = std::move(done);
+            called(result);
+        }
+        FakeProber& prober;
+        Done done;
+        std::string name;
+        Loop::Clock::time_point answers_at{};
+        Handle timer;
+    };
     Loop& loop_;
 };
 

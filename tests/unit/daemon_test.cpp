@@ -64,7 +64,8 @@ protected:
         options.config_file = "test.yaml";
         options.read_ports = [] { return HostPorts{}; };
         options.load = [this](const std::string& file) { return parse_config(text_, file); };
-        controller_ = std::make_unique<Controller>(std::move(options), loop_, log_, network_, plane_, resolver_);
+        controller_ =
+            std::make_unique<Controller>(std::move(options), loop_, log_, network_, plane_, resolver_, prober_);
     }
     LoadReport start(const char* text)
     {
@@ -117,6 +118,7 @@ protected:
     FakeNetwork network_;
     FakePlane plane_;
     FakeResolver resolver_{loop_};
+    FakeProber prober_{loop_};
     std::unique_ptr<Controller> controller_;
 };
 
