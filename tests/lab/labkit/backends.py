@@ -60,10 +60,20 @@ class Nginx:
                                                access_log=access_log))
         self.log = self.directory / "access.log"
         self.log.touch()
-        self.process = network.lab.start(
-            host.ns, ["nginx", "-p", str(self.directory), "-c", str(configuration),
-                      "-e", str(self.directory / "error.log"), "-g", "daemon off;"], log=f"nginx-{host.name}.log")
-        wait_for(f"nginx on {host.name}", self._running, 30)
+        self._lab = network.lab
+        self.start()
+
+    def start(self) -> None:
+        (self.directory / "nginx.pid").unlink(missing_ok=True)
+        self.process = self._lab.start(
+            self.host.ns, ["nginx", "-p", str(self.directory), "-c", str(self.directory / "nginx.conf"),
+                           "-e", str(self.directory / "error.log"), "-g", "daemon off;"],
+            log=f"nginx-{self.host.name}.log")
+        wait_for(f"nginx on {self.host.name}", self._running, 30)
+
+    def kill(self) -> None:
+        """Master and worker at once, in the middle of whatever they do: SIGTERM is nginx's fast shutdown."""
+        self._lab.stop(self.process)
 
     def _running(self) -> bool:
         if self.process.poll() is not None:
