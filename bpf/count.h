@@ -35,6 +35,15 @@ FLB_INLINE void count_connection(__u32 backend)
         counters->connections++;
 }
 
+FLB_INLINE void count_eviction(void)
+{
+    __u32 processor = bpf_get_smp_processor_id();
+    struct flb_drop_counters* counters = bpf_map_lookup_elem(&drop_counters, &processor);
+
+    if (counters)
+        counters->evictions++;
+}
+
 FLB_INLINE void count_drop(__u32 reason)
 {
     __u32 processor = bpf_get_smp_processor_id();

@@ -11,8 +11,10 @@
 #include "maps.h"
 #include "pick.h"
 
-#define DECIDE_FRESH_TRIES (FLB_SNAT_TRIES / 2) /* tries before a port that is at rest is taken */
-#define DECIDE_FIND_TRIES 32                    /* look-ups of a flow that another processor is storing */
+#define DECIDE_FRESH_TRIES (FLB_SNAT_TRIES / 2)    /* tries before a port that is at rest is taken */
+#define DECIDE_KEEP_TRIES (FLB_SNAT_TRIES * 3 / 4) /* and before one of a connection that is not proven */
+#define DECIDE_CROWDED (1ULL << 63) /* in a backend's cursor: the last connection had to take such a port */
+#define DECIDE_FIND_TRIES 32        /* look-ups of a flow that another processor is storing */
 
 /* The two addresses and ports of a direction, in the words of struct recipe. */
 struct direction_words {
@@ -30,15 +32,24 @@ struct slow {
 };
 _Static_assert(sizeof(struct slow) <= FLB_SLOW_BYTES, "struct slow");
 
+FLB_INLINE int reserve_and_count(const int v6, struct flow_request* request)
+{
+    int result = flow_reserve(v6, request);
+
+    if (result == FLOW_OK && request->evicted)
+        count_eviction();
+    return result;
+}
+
 /* Global functions are verified once, by themselves, however often and from wherever they are called. */
 __attribute__((noinline)) int flow_reserve4(struct flow_request* request)
 {
-    return request ? (int)flow_reserve(0, request) : FLOW_CONTENDED;
+    return request ? reserve_and_count(0, request) : FLOW_CONTENDED;
 }
 
 __attribute__((noinline)) int flow_reserve6(struct flow_request* request)
 {
-    return request ? (int)flow_reserve(1, request) : FLOW_CONTENDED;
+    return request ? reserve_and_count(1, request) : FLOW_CONTENDED;
 }
 
 FLB_INLINE int reserve(const int v6, struct flow_request* request)
@@ -207,6 +218,26 @@ FLB_INLINE int decide_reserve_reply_dnat(const int v6, struct slow* s)
     }
 }
 
+/* The next pair's owner, if it is not proven, has had it for the longest time: a flood of connections that are never
+ * proven pushes itself out, and costs one try each as long as it lasts. */
+FLB_INLINE enum flow_mode decide_reply_mode(int crowded, int tries)
+{
+    if (crowded || tries >= DECIDE_KEEP_TRIES)
+        return FLOW_REPLY_TAKE;
+    return tries < DECIDE_FRESH_TRIES ? FLOW_REPLY_FRESH : FLOW_REPLY_ANY;
+}
+
+/* Written only where it changes. */
+FLB_INLINE void decide_mark_crowded(__u64* cursor, __u32 crowded)
+{
+    __u64 marked = atomic_load(cursor) & DECIDE_CROWDED;
+
+    if (crowded && !marked)
+        atomic_or(cursor, DECIDE_CROWDED);
+    if (!crowded && marked)
+        atomic_and(cursor, ~DECIDE_CROWDED);
+}
+
 /* `snat`: takes the next (address, port) pairs of the backend's rotation until one is free. The rotation visits
  * every pair once before it comes back to the first, so the pair that rested longest is next. */
 FLB_INLINE int decide_reserve_reply_snat(
@@ -228,7 +259,8 @@ FLB_INLINE int decide_reserve_reply_snat(
         return FLB_DROP_backend_unresolved;
     FLOW_ROLLED
     for (int i = 0; i < FLB_SNAT_TRIES; i++) {
-        __u32 position = (__u32)(__sync_fetch_and_add(cursor, 1) * (range >> 32) % pool);
+        __u64 turn = __sync_fetch_and_add(cursor, 1);
+        __u32 position = (__u32)((turn & ~DECIDE_CROWDED) * (range >> 32) % pool);
         __u32 address_index = (__u32)addresses + position / ports;
         struct flb_snat_address* source = bpf_map_lookup_elem(&snat_addresses, &address_index);
         int result;
@@ -238,10 +270,12 @@ FLB_INLINE int decide_reserve_reply_snat(
         decide_set_source(v6, &s->out, &source->address);
         s->out.ports = (s->out.ports & 0xffff0000) | swap16((__u16)(range + position % ports));
         decide_reply_key(v6, &s->request.key, &s->out, s->packet.protocol);
-        s->request.mode = i < DECIDE_FRESH_TRIES ? FLOW_REPLY_FRESH : FLOW_REPLY_ANY;
+        s->request.mode = decide_reply_mode((turn & DECIDE_CROWDED) != 0, i);
         result = reserve(v6, &s->request);
-        if (result == FLOW_OK)
+        if (result == FLOW_OK) {
+            decide_mark_crowded(cursor, s->request.taken);
             return STEP_NEXT;
+        }
         if (result == FLOW_FULL)
             return FLB_DROP_table_full;
         contended = result == FLOW_CONTENDED;
@@ -358,10 +392,18 @@ FLB_INLINE int decide_tcp(const struct packet* p, const struct flb_service* serv
     return STEP_NEXT;
 }
 
+/* A function of its own, so that its key is off the stack when the next one needs the room. */
+FLB_INLINE struct flb_listener* decide_listener(const int v6, const struct packet* p)
+{
+    struct flb_listener_key key;
+
+    decide_listener_key(v6, p, 0, &key);
+    return bpf_map_lookup_elem(&listeners, &key);
+}
+
 /* STEP_NEXT: s->recipe and s->way say what to do with s->packet. */
 FLB_INLINE int decide(const int v6, struct slow* s)
 {
-    struct flb_listener_key key;
     struct flb_listener* listener;
     struct flb_service* service;
     __u32 service_index, backend, state = FLB_FLOW_UDP_NEW;
@@ -369,8 +411,7 @@ FLB_INLINE int decide(const int v6, struct slow* s)
 
     s->way.direction = FROM_CLIENT;
     s->way.orphan = 0;
-    decide_listener_key(v6, &s->packet, 0, &key);
-    listener = bpf_map_lookup_elem(&listeners, &key);
+    listener = decide_listener(v6, &s->packet);
     if (!listener)
         return decide_orphan_reply(v6, s);
     service_index = listener->service;

@@ -61,12 +61,13 @@ struct flow_ref {
     __u32 index; /* set * FLB_WAYS + way */
 };
 
-enum flow_result { FLOW_OK = 0, FLOW_EXISTS, FLOW_RESTING, FLOW_FULL, FLOW_CONTENDED };
+enum flow_result { FLOW_OK = 0, FLOW_EXISTS, FLOW_RESTING, FLOW_FULL, FLOW_CONTENDED, FLOW_TAKEN };
 
 enum flow_mode {
     FLOW_OWNER = 0,
     FLOW_REPLY_FRESH = 1, /* a key whose connection has just closed counts as taken (FLOW_RESTING) */
-    FLOW_REPLY_ANY = 2
+    FLOW_REPLY_ANY = 2,
+    FLOW_REPLY_TAKE = 3 /* a connection that is not proven gives up its key */
 };
 
 struct flow_request {
@@ -76,6 +77,9 @@ struct flow_request {
     /* answers */
     __u32 index;
     __u32 generation; /* of the entry as reserved */
+    __u32 evicted;    /* a young entry that was not proven had to give way */
+    __u32 taken;      /* FLOW_REPLY_TAKE: the key was one's that was not proven */
+    __u32 pad;
 };
 
 /* A number that the verifier shall see bounded: one that comes back from the stack has lost its bounds, and the
@@ -385,7 +389,8 @@ FLB_INLINE void flow_survey_replies(const int v6, struct flb_flow* first, __u32 
     }
 }
 
-/* May the entry that holds this very key be taken? */
+/* May the entry that holds this very key be taken? An owner is proven only after its reply's entry was marked so:
+ * who takes a REPLY_NEW entry by a compare-and-swap does not take it from a proven connection. */
 FLB_INLINE enum flow_result flow_may_replace(const int v6, struct flb_flow* f, __u64 ctl,
     const struct flow_request* request, const struct flb_settings* settings)
 {
@@ -396,6 +401,8 @@ FLB_INLINE enum flow_result flow_may_replace(const int v6, struct flb_flow* f, _
     if (flow_is_reply(state)) {
         enum flow_liveness liveness = flow_reply_liveness(v6, f, request->now, settings);
 
+        if (liveness == FLOW_ALIVE && request->mode == FLOW_REPLY_TAKE && state == FLB_FLOW_REPLY_NEW)
+            return FLOW_TAKEN;
         if (liveness == FLOW_ALIVE || request->mode == FLOW_OWNER)
             return liveness == FLOW_GONE ? FLOW_OK : FLOW_EXISTS;
         return liveness == FLOW_AT_REST && request->mode == FLOW_REPLY_FRESH ? FLOW_RESTING : FLOW_OK;
@@ -420,6 +427,8 @@ FLB_INLINE enum flow_result flow_reserve_once(const int v6, struct flb_flow* fir
     s.place = FLOW_NOWHERE;
     s.oldest = FLOW_NOWHERE;
     s.oldest_idle = -1;
+    request->evicted = 0;
+    request->taken = 0;
     if (!second)
         return FLOW_FULL;
     flow_survey_set(v6, first, request, start, 0, settings, &s);
@@ -432,6 +441,7 @@ FLB_INLINE enum flow_result flow_reserve_once(const int v6, struct flb_flow* fir
     if (s.place == FLOW_NOWHERE) {
         s.place = s.oldest;
         s.ctl = s.oldest_ctl;
+        request->evicted = s.oldest_idle < FLB_YOUNG_TICKS;
     }
     if (s.place == FLOW_NOWHERE)
         return FLOW_FULL;
@@ -440,8 +450,12 @@ FLB_INLINE enum flow_result flow_reserve_once(const int v6, struct flb_flow* fir
     if (s.exists) {
         enum flow_result result = flow_may_replace(v6, f, s.ctl, request, settings);
 
-        if (result != FLOW_OK)
+        if (result == FLOW_TAKEN) {
+            request->taken = 1;
+            request->evicted = (__s32)(request->now - (__u32)s.ctl) < FLB_YOUNG_TICKS;
+        } else if (result != FLOW_OK) {
             return result;
+        }
     }
     if (s.place >= FLB_WAYS)
         atomic_or(&first->ctl, FLB_CTL_MARK); /* before the key can be found there */

@@ -11,7 +11,7 @@
 /* FOLLOW_GONE: the flow has expired, or the packet begins a new connection: go on as for an unknown one. */
 enum follow { FOLLOW_ON = 0, FOLLOW_GONE = 1 };
 
-#define FOLLOW_TRIES 2 /* both directions may change the state at the same moment */
+#define FOLLOW_TRIES 4 /* both directions may change the state at the same moment */
 
 /* After a change that lost against another one: look again, if the flow still is the same. */
 FLB_INLINE int follow_again(struct flow_ref* ref)
@@ -24,13 +24,20 @@ FLB_INLINE int follow_again(struct flow_ref* ref)
     return 1;
 }
 
-/* The reply's entry learns that its owner is proven, so that it is not taken for an unproven one. */
-FLB_INLINE void follow_prove(const int v6, const struct flow_ref* owner, __u32 now)
+/* Marks the reply's entry as a proven connection's, so that nobody takes it any more; then, and only then, the owner
+ * may become proven. FOLLOW_GONE: it has been taken, and the source port with it. */
+FLB_INLINE enum follow follow_prove(const int v6, const struct flow_ref* owner, __u32 now)
 {
     struct flow_ref reply;
 
-    if (flow_reply(v6, owner, &reply) && flow_state(reply.ctl) == FLB_FLOW_REPLY_NEW)
-        flow_advance(&reply, FLB_FLOW_REPLY, now);
+    FLOW_ROLLED
+    for (int i = 0; i < FOLLOW_TRIES; i++) {
+        if (!flow_reply(v6, owner, &reply))
+            return FOLLOW_GONE;
+        if (flow_state(reply.ctl) == FLB_FLOW_REPLY || flow_advance(&reply, FLB_FLOW_REPLY, now))
+            return FOLLOW_ON;
+    }
+    return FOLLOW_GONE;
 }
 
 /* Called when the age of the entry is not this tick. */
@@ -47,7 +54,7 @@ FLB_INLINE enum follow follow_age(struct flow_ref* ref, __u32 now)
 }
 
 /* A connection that is not proven needs its reply's entry, which may be replaced any time: without it the source
- * port is no longer ours. Looked after once a tick. */
+ * port is no longer ours. */
 FLB_INLINE enum follow follow_unproven(const int v6, struct flow_ref* owner, __u32 now)
 {
     struct flow_ref reply;
@@ -56,7 +63,8 @@ FLB_INLINE enum follow follow_unproven(const int v6, struct flow_ref* owner, __u
         flow_release(owner);
         return FOLLOW_GONE;
     }
-    flow_advance(&reply, flow_state(reply.ctl), now);
+    if ((__u32)reply.ctl != now)
+        flow_advance(&reply, flow_state(reply.ctl), now);
     return FOLLOW_ON;
 }
 
@@ -87,7 +95,7 @@ FLB_INLINE enum follow follow_anew(const int v6, struct flow_ref* owner)
     return FOLLOW_GONE;
 }
 
-FLB_INLINE void follow_client_state(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
+FLB_INLINE enum follow follow_client_state(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
 {
     FLOW_ROLLED
     for (int i = 0; i < FOLLOW_TRIES; i++) {
@@ -99,35 +107,52 @@ FLB_INLINE void follow_client_state(const int v6, struct flow_ref* ref, const st
         else
             next = follow_client_tcp(state, p, atomic_load(&ref->f->aux));
         if (next == state)
-            return;
-        if (flow_advance(ref, next, now)) {
-            if (flow_is_proven(next) && !flow_is_proven(state))
-                follow_prove(v6, ref, now);
-            return;
+            break;
+        if (flow_is_proven(next) && !flow_is_proven(state) && follow_prove(v6, ref, now)) {
+            flow_release(ref);
+            return FOLLOW_GONE;
         }
-        if (!follow_again(ref))
-            return;
+        if (flow_advance(ref, next, now) || !follow_again(ref))
+            break;
     }
+    return FOLLOW_ON;
+}
+
+/* What is not a plain packet of an open connection, in functions of their own: the fast path keeps its registers and
+ * its stack. */
+FLB_INLINE int follow_client_slow(const int v6, __u32 index, __u64 ctl, const struct packet* p, __u32 now)
+{
+    struct flow_ref ref = {flow_at(v6, index), ctl, index};
+    __u32 state = flow_state(ctl);
+
+    if (!ref.f || (!flow_is_proven(state) && follow_unproven(v6, &ref, now)))
+        return FOLLOW_GONE;
+    if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && flow_is_closing(state))
+        return follow_anew(v6, &ref);
+    return follow_client_state(v6, &ref, p, now);
+}
+
+static __attribute__((noinline)) int follow_client_slow4(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
+{
+    return follow_client_slow(0, index, ctl, p, now);
+}
+
+static __attribute__((noinline)) int follow_client_slow6(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
+{
+    return follow_client_slow(1, index, ctl, p, now);
 }
 
 /* A packet from the client; `ref` is the owner. */
-FLB_INLINE enum follow follow_client(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
+FLB_INLINE int follow_client(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
 {
     __u32 state = flow_state(ref->ctl);
 
-    if ((__u32)ref->ctl != now) {
-        if (follow_age(ref, now))
-            return FOLLOW_GONE;
-        if (!flow_is_proven(state) && follow_unproven(v6, ref, now))
-            return FOLLOW_GONE;
-    }
-    if (state == FLB_FLOW_UDP_STREAM || state == FLB_FLOW_UDP_NEW ||
+    if ((__u32)ref->ctl != now && follow_age(ref, now))
+        return FOLLOW_GONE;
+    if (state == FLB_FLOW_UDP_STREAM ||
         (state == FLB_FLOW_ESTABLISHED && !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))))
         return FOLLOW_ON;
-    if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && flow_is_closing(state))
-        return follow_anew(v6, ref);
-    follow_client_state(v6, ref, p, now);
-    return FOLLOW_ON;
+    return v6 ? follow_client_slow6(ref->index, ref->ctl, p, now) : follow_client_slow4(ref->index, ref->ctl, p, now);
 }
 
 /* The owner's next state after this packet of the backend. A refused connection is closed: the backend's word is
@@ -163,34 +188,49 @@ FLB_INLINE void follow_backend_owner(struct flow_ref* owner, struct flow_ref* re
             return;
         if (next == FLB_FLOW_SYN_ACK)
             atomic_store(&owner->f->aux, p->seq + 1); /* what will prove the client */
-        if (flow_advance(owner, next, now)) {
-            if ((next == FLB_FLOW_ESTABLISHED || next == FLB_FLOW_FIN_BACKEND) &&
-                flow_state(reply->ctl) == FLB_FLOW_REPLY_NEW)
-                flow_advance(reply, FLB_FLOW_REPLY, now);
-            return;
-        }
-        if (!follow_again(owner))
+        if (state == FLB_FLOW_MIDSTREAM && next != FLB_FLOW_CLOSED_BACKEND &&
+            flow_state(reply->ctl) == FLB_FLOW_REPLY_NEW && !flow_advance(reply, FLB_FLOW_REPLY, now))
+            return; /* taken; see follow_prove */
+        if (flow_advance(owner, next, now) || !follow_again(owner))
             return;
     }
 }
 
-/* A packet from the backend; `ref` is the reply's entry. The owner's line is touched only when something is to be
- * learned: an age, a flag, or while the connection is not proven. */
-FLB_INLINE enum follow follow_backend(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
+FLB_INLINE int follow_backend_slow(const int v6, __u32 index, __u64 ctl, const struct packet* p, __u32 now)
 {
+    struct flow_ref ref = {flow_at(v6, index), ctl, index};
     struct flow_ref owner;
 
+    if (!ref.f)
+        return FOLLOW_GONE;
+    if (!flow_owner(v6, ref.f, &owner) || ((__u32)owner.ctl != now && follow_age(&owner, now))) {
+        flow_release(&ref);
+        return FOLLOW_GONE;
+    }
+    if ((__u32)ref.ctl != now)
+        flow_advance(&ref, flow_state(ref.ctl), now);
+    follow_backend_owner(&owner, &ref, p, now);
+    return FOLLOW_ON;
+}
+
+static __attribute__((noinline)) int follow_backend_slow4(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
+{
+    return follow_backend_slow(0, index, ctl, p, now);
+}
+
+static __attribute__((noinline)) int follow_backend_slow6(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
+{
+    return follow_backend_slow(1, index, ctl, p, now);
+}
+
+/* A packet from the backend; `ref` is the reply's entry. The owner's line is touched only when something is to be
+ * learned: an age, a flag, or while the connection is not proven. */
+FLB_INLINE int follow_backend(const int v6, const struct flow_ref* ref, const struct packet* p, __u32 now)
+{
     if ((__u32)ref->ctl == now && flow_state(ref->ctl) == FLB_FLOW_REPLY &&
         !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
         return FOLLOW_ON;
-    if (!flow_owner(v6, ref->f, &owner) || ((__u32)owner.ctl != now && follow_age(&owner, now))) {
-        flow_release(ref);
-        return FOLLOW_GONE;
-    }
-    if ((__u32)ref->ctl != now)
-        flow_advance(ref, flow_state(ref->ctl), now);
-    follow_backend_owner(&owner, ref, p, now);
-    return FOLLOW_ON;
+    return v6 ? follow_backend_slow6(ref->index, ref->ctl, p, now) : follow_backend_slow4(ref->index, ref->ctl, p, now);
 }
 
 /* A client whose frames come another way than before is answered that way. */

@@ -21,6 +21,7 @@
 #define FLB_PREFILTER_SIZE 65536 /* bytes, one for each hash of an address */
 #define FLB_NAME_MAX 64          /* bytes of a service name, terminator included */
 #define FLB_MAX_REASONS 64       /* room for reasons in one processor's counters */
+#define FLB_YOUNG_TICKS 2        /* within so many every handshake has made its round trip */
 #define FLB_SNAT_TRIES 16        /* ports that are tried for a new connection before it is dropped */
 
 /* ---- why a packet was not forwarded ------------------------------------------------------------------- */
@@ -320,6 +321,10 @@ struct flb_backend_counters {
 /* Map `drop_counters`, index processor. */
 struct flb_drop_counters {
     __u64 packets[FLB_MAX_REASONS]; /* by enum flb_drop_reason */
+    /* Entries of unproven connections, seen less than FLB_YOUNG_TICKS ago, that gave way to others: the flow table is
+     * too small for the rate of new connections (docs/operating.md, "How large the flow table has to be"). */
+    __u64 evictions;
+    __u64 pad[7];
 };
 
 /* Maps `service_turns` and `backend_ports`, index as in `services` and `backends`: counters that all processors
@@ -362,5 +367,6 @@ FLB_ASSERT(sizeof(struct flb_tuple6) == 40);
 FLB_ASSERT(sizeof(struct flb_flow6) == 128);
 FLB_ASSERT(sizeof(struct flb_settings) == 192);
 FLB_ASSERT(sizeof(struct flb_backend_counters) == 64);
+FLB_ASSERT(sizeof(struct flb_drop_counters) == FLB_MAX_REASONS * 8 + 64);
 
 #endif

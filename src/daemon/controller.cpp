@@ -68,7 +68,8 @@ Controller::Controller(
     ControllerOptions options, Loop& loop, Log& log, Network& network, Plane& plane, Resolver& resolver, Prober& prober)
     : options_(std::move(options)), loop_(loop), log_(log), network_(network), plane_(plane), resolver_(resolver),
       ways_(network, loop, log), interfaces_(plane, log), sweeping_(loop, plane, log, [this] { on_pass(); }),
-      health_(loop, log, prober, [this] { converge_within(health_delay); }), drains_(loop), started_at_(loop.now())
+      health_(loop, log, prober, [this] { converge_within(health_delay); }), drains_(loop), crowding_(log),
+      started_at_(loop.now())
 {
 }
 
@@ -227,10 +228,12 @@ void Controller::begin_running()
         {
             if (self->network_.maintain())
                 self->converge_within(0ms);
+            self->crowding_.look(self->loop_.now(), self->plane_.evictions());
             self->maintain_timer_ = self->loop_.after(maintain_every, *this);
         }
     };
     maintain_timer_ = loop_.after(maintain_every, Again{this});
+    crowding_.look(loop_.now(), plane_.evictions());
     sweeping_.start();
 }
 

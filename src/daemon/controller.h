@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "config/config.h"
+#include "daemon/crowding.h"
 #include "daemon/drains.h"
 #include "daemon/health.h"
 #include "daemon/interfaces.h"
@@ -136,6 +137,7 @@ private:
     Sweeping sweeping_;
     Health health_;
     Drains drains_;
+    Crowding crowding_;
 
     std::optional<Config> config_; // what is meant to be; nothing before the first load is committed
     std::map<std::string, std::vector<IpAddress>> dns_;

@@ -44,6 +44,7 @@ FlowsStatus flow_status(const Plane& plane, Loop::Clock::time_point now)
     FlowsStatus flows;
     flows.capacity = plane.sizes().flows_max;
     flows.expired = plane.sweep_totals().expired;
+    flows.evicted = plane.evictions();
     if (counts.pass == 0)
         return flows;
     flows.connections = counts.connections;
@@ -102,6 +103,7 @@ Status Controller::status() const
     status.interfaces = interface_status();
     status.services = service_status();
     status.flows = flow_status(plane_, loop_.now());
+    status.flows.evicted_last_minute = crowding_.recent();
     status.drops = drop_status(plane_);
     status.data_plane = plane_status(plane_, options_.pins);
     return status;

@@ -74,6 +74,7 @@ public:
     SweepTotals sweep_totals() const override { return plane_.sweep_totals(); }
     BackendCounts backend_counts(BackendId backend) const override { return plane_.backend_counts(backend); }
     DropCounts drop_counts() const override { return plane_.drop_counts(); }
+    std::uint64_t evictions() const override { return plane_.evictions(); }
 
 private:
     DataPlane plane_;

@@ -46,6 +46,7 @@ public:
     [[nodiscard]] virtual SweepTotals sweep_totals() const = 0;
     [[nodiscard]] virtual BackendCounts backend_counts(BackendId backend) const = 0;
     [[nodiscard]] virtual DropCounts drop_counts() const = 0;
+    [[nodiscard]] virtual std::uint64_t evictions() const = 0;
 };
 
 [[nodiscard]] Result<std::unique_ptr<Plane>> open_plane(const DataPlaneOptions& options);

@@ -45,4 +45,12 @@ DropCounts sum_drops(std::span<const flb_drop_counters> cells)
     return sum;
 }
 
+std::uint64_t sum_evictions(std::span<const flb_drop_counters> cells)
+{
+    std::uint64_t sum = 0;
+    for (const auto& processor : cells)
+        sum += load(processor.evictions);
+    return sum;
+}
+
 } // namespace featherlb

@@ -31,6 +31,7 @@ using DropCounts = std::array<std::uint64_t, FLB_DROP_REASON_COUNT>; // by enum 
 [[nodiscard]] BackendCounts sum_backend(
     std::span<const flb_backend_counters> cells, std::uint32_t backends, std::uint32_t backend);
 // `cells`: one for each processor.
+[[nodiscard]] std::uint64_t sum_evictions(std::span<const flb_drop_counters> cells);
 [[nodiscard]] DropCounts sum_drops(std::span<const flb_drop_counters> cells);
 
 } // namespace featherlb

@@ -304,6 +304,11 @@ DropCounts DataPlane::drop_counts() const
     return sum_drops(state_->maps.values<flb_drop_counters>("drop_counters"));
 }
 
+std::uint64_t DataPlane::evictions() const
+{
+    return sum_evictions(state_->maps.values<flb_drop_counters>("drop_counters"));
+}
+
 int DataPlane::map_fd(std::string_view name) const
 {
     const auto found = state_->maps.maps.find(std::string(name));

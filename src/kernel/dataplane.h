@@ -106,6 +106,8 @@ public:
 
     [[nodiscard]] BackendCounts backend_counts(BackendId backend) const;
     [[nodiscard]] DropCounts drop_counts() const;
+    // Young entries of unproven connections that gave way to others; see flb_drop_counters.
+    [[nodiscard]] std::uint64_t evictions() const;
 
     // For tests and tools: descriptors that stay ours. -1: no such map.
     [[nodiscard]] int map_fd(std::string_view name) const;

@@ -13,7 +13,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(BackendStatus, name, address, st
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     ServiceStatus, name, state, algorithm, forward, listeners, backends, health, panic, panics, refusing)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    FlowsStatus, capacity, connections, unproven, by_state, counted_seconds_ago, expired)
+    FlowsStatus, capacity, connections, unproven, by_state, counted_seconds_ago, expired, evicted, evicted_last_minute)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(DropStatus, reason, text, packets)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ProgramStatus, name, id, tag, instructions)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(MapStatus, name, entries, bytes)

@@ -75,6 +75,8 @@ struct FlowsStatus {
     std::map<std::string, std::uint64_t> by_state;
     double counted_seconds_ago = -1; // negative: not yet
     std::uint64_t expired = 0;       // freed because of their age
+    std::uint64_t evicted = 0;       // unproven entries that gave way before a handshake's round trip: too little room
+    std::uint64_t evicted_last_minute = 0;
 };
 
 struct DropStatus {

@@ -226,6 +226,12 @@ void print_flows(std::string& out, const FlowsStatus& flows)
         states += fmt::format("{}{} {}", states.empty() ? "" : ", ", name, count);
     if (!states.empty())
         entry(out, "", states);
+    if (flows.evicted_last_minute > 0)
+        entry(out, "WARNING",
+            fmt::format("flows.max is too small for the rate of new connections: {} that were not proven yet had to "
+                        "give way in the last minute ({} in all); see \"How large the flow table has to be\" in "
+                        "docs/operating.md",
+                flows.evicted_last_minute, flows.evicted));
 }
 
 void print_drops(std::string& out, const Status& status)

@@ -127,7 +127,7 @@ std::optional<Model::Path> Model::from_client(const Frame& in, const Hop& from)
     Reply* reply = reply_of(key, owner);
     if (reply)
         reply->client = from;
-    if (has_expired(owner) || (!is_proven(owner.state) && owner.seen != world.now && !reply)) {
+    if (has_expired(owner) || (!is_proven(owner.state) && !reply)) {
         owners_.erase(key);
         return std::nullopt;
     }
@@ -240,10 +240,13 @@ Model::Take Model::reply_key(const Key& key)
     const Owner* owner = found == replies_.end() ? nullptr : owner_of(found->second);
     if (!owner || has_expired(*owner))
         return Take::free;
-    return is_closed(owner->state) ? Take::resting : Take::taken;
+    if (is_closed(owner->state))
+        return Take::resting;
+    return is_proven(owner->state) ? Take::taken : Take::unproven;
 }
 
-// ADR 0006: a rotation; a port whose connection has just closed is taken only after eight others were not free.
+// ADR 0006: a rotation; a port whose connection has just closed is taken only after eight others were not free, and
+// one of a connection that is not proven after twelve; or at once, where the last connection had to do that.
 std::optional<Key> Model::take_port(const Frame& in, ModelBackend& backend)
 {
     const std::uint64_t size = std::uint64_t{world.ports} * backend.pool.size();
@@ -252,8 +255,12 @@ std::optional<Key> Model::take_port(const Frame& in, ModelBackend& backend)
         const Key key{backend.address, backend.pool[position / world.ports], backend.port,
             static_cast<std::uint16_t>(world.first_port + position % world.ports), in.protocol};
         const Take take = reply_key(key);
-        if (take == Take::free || (take == Take::resting && i >= FLB_SNAT_TRIES / 2))
+        const bool needy = backend.crowded || i >= FLB_SNAT_TRIES * 3 / 4;
+        if (take == Take::free || (take == Take::resting && (needy || i >= FLB_SNAT_TRIES / 2)) ||
+            (take == Take::unproven && needy)) {
+            backend.crowded = take == Take::unproven;
             return key;
+        }
     }
     return std::nullopt;
 }
@@ -270,7 +277,7 @@ Answer Model::begin(
         if (!free)
             return dropped(FLB_DROP_ports_exhausted);
         reply = *free;
-    } else if (store && reply_key(reply) == Take::taken) {
+    } else if (const Take take = reply_key(reply); store && (take == Take::taken || take == Take::unproven)) {
         return dropped(FLB_DROP_tuple_in_use);
     }
     const Path path{reply.destination, backend.address, reply.dport, backend.port, number, Path::to_backend, {}};

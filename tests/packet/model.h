@@ -52,6 +52,7 @@ struct ModelBackend {
     bool valid = true;
     std::vector<IpAddress> pool; // addresses that connections to it come from
     std::uint64_t cursor = 0;    // of the rotation through the pool's (address, port) pairs
+    bool crowded = false;        // the last connection took a port from one that was not proven
     // what it must have been counted for
     std::uint64_t packets[2] = {}, bytes[2] = {}, connections = 0;
 };
@@ -159,7 +160,7 @@ private:
     Answer leave(const Frame& in, const Path& path);
 
     Answer begin(const Frame& in, const Hop& from, ModelService& service, unsigned number, unsigned state, bool store);
-    enum class Take { free, resting, taken };
+    enum class Take { free, resting, unproven, taken };
     [[nodiscard]] Take reply_key(const Key& key);
     // A free pair of the backend's rotation; none: all that were tried are taken.
     std::optional<Key> take_port(const Frame& in, ModelBackend& backend);

@@ -195,6 +195,14 @@ std::uint64_t Plane::drops(std::uint32_t reason) const
     return sum;
 }
 
+std::uint64_t Plane::evictions() const
+{
+    std::uint64_t sum = 0;
+    for (const flb_drop_counters& counters : table<flb_drop_counters>("drop_counters"))
+        sum += counters.evictions;
+    return sum;
+}
+
 flb_backend_counters Plane::counters(std::uint32_t backend) const
 {
     flb_backend_counters sum{};

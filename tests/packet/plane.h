@@ -79,6 +79,7 @@ public:
     // Sums over the processors.
     [[nodiscard]] std::uint64_t drops(std::uint32_t reason) const;
     [[nodiscard]] flb_backend_counters counters(std::uint32_t backend) const;
+    [[nodiscard]] std::uint64_t evictions() const;
 
 private:
     explicit Plane(Sets sets);

@@ -145,15 +145,82 @@ TEST_P(Ports, clients_with_the_same_port_do_not_collide)
     expect_sound_table();
 }
 
-TEST_P(Ports, a_resting_port_is_not_kept_by_an_abandoned_handshake)
+// Or a SYN flood of as many packets as there are ports keeps everybody out for half a minute.
+TEST_P(Ports, abandoned_handshakes_do_not_keep_the_ports)
 {
     serve(1);
-    set_ports(first_snat_port, 1, 1);
-    const Connection c{*this};
-    play({c.there("SYN", c.syn())});
-    expect_drop("another client", Connection{.h = *this, .client = client(1)}.syn(), FLB_DROP_ports_exhausted);
-    find(c.syn()).grow_old(31);
-    EXPECT_TRUE(open(1));
+    constexpr unsigned ports = 40, proven = 8;
+    set_ports(first_snat_port, ports, 1);
+    std::vector<Connection> old;
+    for (unsigned n = 0; n < proven; n++)
+        old.push_back(*open(n));
+    for (unsigned n = 0; n < 1000; n++)
+        EXPECT_EQ(run(Connection{.h = *this, .client = client(100 + n)}.syn()).verdict, sent(clients(), backends()));
+    for (unsigned n = 0; n < 8; n++) {
+        const auto c = open(50 + n);
+        ASSERT_TRUE(c);
+        old.push_back(*c);
+    }
+    EXPECT_EQ(all_drops(), 0u);
+    std::set<Pair> seen;
+    for (const Connection& c : old) {
+        EXPECT_TRUE(seen.insert(pair_of(c)).second);
+        play(
+            {c.there("data", c.request_data(tcp_ack, pattern(3))), c.back("data", c.answer_data(tcp_ack, pattern(4)))});
+    }
+}
+
+// So a handshake has the time in which all ports are taken once.
+TEST_P(Ports, the_oldest_abandoned_handshake_gives_way_first)
+{
+    serve(1);
+    constexpr unsigned ports = 40;
+    set_ports(first_snat_port, ports, 7);
+    unsigned stranger_number = 100;
+    const auto flood = [&](unsigned count) {
+        for (unsigned n = 0; n < count; n++)
+            (void)run(Connection{.h = *this, .client = client(stranger_number++)}.syn());
+    };
+    flood(10 * ports);
+    Connection c{.h = *this, .client = client(1)};
+    EXPECT_EQ(run(c.syn()).verdict, sent(clients(), backends()));
+    c.outside_port = find(c.syn()).new_sport;
+    flood(ports - 1);
+    play({c.back("SYN-ACK", c.syn_ack()), c.there("ACK", c.first_ack())});
+    flood(10 * ports);
+    play({c.there("data", c.request_data(tcp_ack, pattern(3))), c.back("data", c.answer_data(tcp_ack, pattern(4)))});
+    EXPECT_EQ(plane().drops(FLB_DROP_ports_exhausted), 0u);
+}
+
+TEST_P(Ports, a_handshake_that_lost_its_port_proves_nothing_and_begins_anew)
+{
+    for (const bool with_syn_ack : {true, false}) {
+        use({});
+        serve(1);
+        set_ports(first_snat_port, 1, 1);
+        const Connection c{*this}, other{.h = *this, .client = client(1)};
+        play({c.there("SYN", c.syn())});
+        if (with_syn_ack)
+            play({c.back("SYN-ACK", c.syn_ack())});
+        play({other.there("another client takes the port", other.syn()), other.back("SYN-ACK", other.syn_ack())});
+        expect_reset("ACK", c.first_ack());
+        play({other.there("ACK", other.first_ack()), other.back("data", other.answer_data(tcp_ack, pattern(5)))});
+        expect_drop("SYN: the port is a proven connection's now", c.syn(), FLB_DROP_ports_exhausted);
+        expect_sound_table();
+    }
+}
+
+TEST_P(Ports, unproven_connections_keep_their_ports_while_there_are_others)
+{
+    serve(1);
+    set_ports(first_snat_port, 200, 1);
+    std::set<std::uint16_t> seen;
+    for (unsigned n = 0; n < 200; n++) {
+        const Connection c{.h = *this, .client = client(n)};
+        (void)run(c.syn());
+        EXPECT_TRUE(seen.insert(find(c.syn()).new_sport).second) << n;
+    }
+    expect_sound_table();
 }
 
 TEST_P(Ports, an_address_pool_that_is_not_there_yet_is_named)

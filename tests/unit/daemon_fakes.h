@@ -252,6 +252,7 @@ public:
         drops[FLB_DROP_no_flow] = 3;
         return drops;
     }
+    std::uint64_t evictions() const override { return evicted; }
 
     bool was_there = false;
     std::uint32_t most_services = 100;
@@ -265,6 +266,7 @@ public:
     int sweeps = 0;
     bool pass_ends = false;
     FlowCounts counts;
+    std::uint64_t evicted = 0;
 };
 
 class FakeResolver : public Resolver {

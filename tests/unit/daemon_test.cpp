@@ -13,6 +13,7 @@ using namespace std::chrono_literals;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
+using testing::Not;
 
 constexpr const char* two_backends = R"(
 interfaces: [eth0]
@@ -415,6 +416,30 @@ TEST_F(DaemonTest, TheNetworkIsMaintainedAndTheTableSwept)
     EXPECT_GE(network_.maintained, 2);
     EXPECT_GT(plane_.sweeps, 50);
     EXPECT_LT(plane_.sweeps, 150) << "at most every 100 ms";
+}
+
+TEST_F(DaemonTest, ATableThatIsTooSmallIsWarnedOfWhileItIsAndInTheLogOnceAnHour)
+{
+    plane_.evicted = 1000; // of an earlier daemon
+    start(two_backends);
+    loop_.advance(2min);
+    EXPECT_EQ(controller_->status().flows.evicted_last_minute, 0u);
+    EXPECT_EQ(controller_->status().flows.evicted, 1000u);
+    for (int i = 0; i < 10; ++i) {
+        plane_.evicted += 7;
+        loop_.advance(5min);
+        EXPECT_EQ(controller_->status().flows.evicted_last_minute, 0u) << "it is over";
+    }
+    EXPECT_EQ(log_.count("flows.max is too small"), 1u);
+    plane_.evicted += 7;
+    loop_.advance(20s);
+    EXPECT_EQ(controller_->status().flows.evicted_last_minute, 7u);
+    EXPECT_THAT(format_status(controller_->status()), HasSubstr("flows.max is too small"));
+    loop_.advance(1h);
+    EXPECT_THAT(format_status(controller_->status()), Not(HasSubstr("flows.max is too small")));
+    plane_.evicted += 7;
+    loop_.advance(20s);
+    EXPECT_EQ(log_.count("flows.max is too small"), 2u);
 }
 
 TEST_F(DaemonTest, OnlyWaysThatAreUsedAreRetained)
