@@ -227,6 +227,18 @@ FLB_INLINE enum flow_mode decide_reply_mode(int crowded, int tries)
     return tries < DECIDE_FRESH_TRIES ? FLOW_REPLY_FRESH : FLOW_REPLY_ANY;
 }
 
+/* How many pairs of the rotation are passed over before this try. Connections that were opened in a row and live long
+ * lie in a row there, too: after half of the tries the rotation leaps, about four times as far each time, and to
+ * another place on every lap. */
+FLB_INLINE __u32 decide_leap(const __u64* cursor, int tries, __u32 pool)
+{
+    __u32 leap = 1u << bounded(2 * (tries - DECIDE_FRESH_TRIES + 1), 31);
+
+    if (tries < DECIDE_FRESH_TRIES || pool <= FLB_SNAT_TRIES)
+        return 0;
+    return leap + (((__u32)atomic_load(cursor) * 0x9e3779b1u >> 8) & (leap - 1));
+}
+
 /* Written only where it changes. */
 FLB_INLINE void decide_mark_crowded(__u64* cursor, __u32 crowded)
 {
@@ -259,7 +271,8 @@ FLB_INLINE int decide_reserve_reply_snat(
         return FLB_DROP_backend_unresolved;
     FLOW_ROLLED
     for (int i = 0; i < FLB_SNAT_TRIES; i++) {
-        __u64 turn = __sync_fetch_and_add(cursor, 1);
+        __u32 leap = decide_leap(cursor, i, pool);
+        __u64 turn = __sync_fetch_and_add(cursor, leap + 1) + leap;
         __u32 position = (__u32)((turn & ~DECIDE_CROWDED) * (range >> 32) % pool);
         __u32 address_index = (__u32)addresses + position / ports;
         struct flb_snat_address* source = bpf_map_lookup_elem(&snat_addresses, &address_index);

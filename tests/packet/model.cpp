@@ -246,11 +246,16 @@ Model::Take Model::reply_key(const Key& key)
 }
 
 // ADR 0006: a rotation; a port whose connection has just closed is taken only after eight others were not free, and
-// one of a connection that is not proven after twelve; or at once, where the last connection had to do that.
+// one of a connection that is not proven after twelve; or at once, where the last connection had to do that. After
+// eight it leaps, over 4, 16, 64, ... others, and some.
 std::optional<Key> Model::take_port(const Frame& in, ModelBackend& backend)
 {
     const std::uint64_t size = std::uint64_t{world.ports} * backend.pool.size();
     for (int i = 0; i < FLB_SNAT_TRIES; i++) {
+        if (i >= FLB_SNAT_TRIES / 2 && size > FLB_SNAT_TRIES) {
+            const std::uint32_t leap = 1u << 2 * (i - FLB_SNAT_TRIES / 2 + 1);
+            backend.cursor += leap + ((static_cast<std::uint32_t>(backend.cursor) * 0x9e3779b1u >> 8) % leap);
+        }
         const std::uint64_t position = backend.cursor++ * world.stride % size;
         const Key key{backend.address, backend.pool[position / world.ports], backend.port,
             static_cast<std::uint16_t>(world.first_port + position % world.ports), in.protocol};

@@ -100,6 +100,27 @@ TEST_P(Ports, a_port_rests_after_its_connection_has_closed)
     }
 }
 
+// Connections that were opened in a row and live long lie in a row in the rotation, too.
+TEST_P(Ports, a_long_row_of_ports_in_use_does_not_hide_the_free_ones_behind_it)
+{
+    serve(1);
+    for (const unsigned in_use : {17u, 100u, 900u}) {
+        set_ports(first_snat_port, 1000, 7);
+        std::fill(plane().flows4().begin(), plane().flows4().end(), flb_flow4{});
+        std::fill(plane().flows6().begin(), plane().flows6().end(), flb_flow6{});
+        std::set<Pair> seen;
+        for (unsigned n = 0; n < in_use; n++)
+            seen.insert(pair_of(*open(n)));
+        for (unsigned lap = 0; lap < 10; lap++) {
+            plane().port_cursors()[1] = 1000 * lap; // as after a whole rotation
+            const auto c = open(1000 + lap);
+            ASSERT_TRUE(c) << in_use << " in use";
+            EXPECT_TRUE(seen.insert(pair_of(*c)).second);
+        }
+    }
+    expect_sound_table();
+}
+
 TEST_P(Ports, a_port_has_rested_when_its_connection_has_expired)
 {
     serve(1);
