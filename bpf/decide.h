@@ -29,6 +29,7 @@ struct slow {
     struct way way;
     struct flow_request request;
     struct direction_words out; /* what leaves to the backend */
+    __u32 chosen;               /* the backend, where it has been picked already (failover.h); else 0 */
 };
 _Static_assert(sizeof(struct slow) <= FLB_SLOW_BYTES, "struct slow");
 
@@ -178,7 +179,7 @@ FLB_INLINE int decide_store_pair(const int v6, struct slow* s, __u32 reply_index
     decide_fill(v6, owner, r->addresses, (__u32)r->sport | (__u32)r->dport << 16, r->addresses_delta, r->ports_delta);
     atomic_store(&owner->backend, r->backend);
     atomic_store(&owner->pair, reply_index);
-    atomic_store(&owner->aux, 0);
+    atomic_store(&owner->aux, (__u32)bpf_jiffies64());
     follow_set_hop(&owner->hop, &p->from);
 
     flow_publish(reply, FLB_FLOW_REPLY_NEW);
@@ -399,7 +400,7 @@ FLB_INLINE int decide_tcp(const struct packet* p, const struct flb_service* serv
     if (!flags || ((flags & TCP_SYN) && (flags & (TCP_FIN | TCP_RST))))
         return FLB_DROP_bad_tcp_flags;
     if (service->forward == FLB_SNAT)
-        return (flags & TCP_RST) || !(flags & TCP_ACK) ? (int)FLB_DROP_no_flow : STEP_RESET;
+        return (flags & TCP_RST) || !(flags & TCP_ACK) ? (int)FLB_DROP_no_flow : STEP_RESET(FLB_DROP_no_flow);
     *state = FLB_FLOW_MIDSTREAM;
     *store = !(flags & TCP_RST);
     return STEP_NEXT;
@@ -414,6 +415,18 @@ FLB_INLINE struct flb_listener* decide_listener(const int v6, const struct packe
     return bpf_map_lookup_elem(&listeners, &key);
 }
 
+/* The backend of a new flow; 0: none. A segment of an older connection goes where every other balancer would send
+ * it, whatever we have learned of that backend. */
+FLB_INLINE __u32 decide_backend(
+    const int v6, const struct slow* s, __u32 service_index, struct flb_service* service, __u32 state)
+{
+    if (s->chosen)
+        return s->chosen;
+    if (state == FLB_FLOW_MIDSTREAM)
+        return pick(v6, &s->packet, service_index, service);
+    return pick_fresh(v6, &s->packet, service_index, service);
+}
+
 /* STEP_NEXT: s->recipe and s->way say what to do with s->packet. */
 FLB_INLINE int decide(const int v6, struct slow* s)
 {
@@ -424,6 +437,7 @@ FLB_INLINE int decide(const int v6, struct slow* s)
 
     s->way.direction = FROM_CLIENT;
     s->way.orphan = 0;
+    s->way.decided = 1;
     listener = decide_listener(v6, &s->packet);
     if (!listener)
         return decide_orphan_reply(v6, s);
@@ -437,8 +451,10 @@ FLB_INLINE int decide(const int v6, struct slow* s)
         step = decide_tcp(&s->packet, service, &state, &store);
         if (step)
             return step;
+        if (service->flags & FLB_SERVICE_REFUSE)
+            return STEP_RESET(FLB_DROP_refused);
     }
-    backend = pick(v6, &s->packet, service_index, service);
+    backend = decide_backend(v6, s, service_index, service, state);
     if (!backend)
         return FLB_DROP_no_backend;
     return decide_flow(v6, s, service, backend, state, store);
@@ -454,15 +470,14 @@ __attribute__((noinline)) int decide6(struct slow* s)
     return s ? decide(1, s) : FLB_DROP_not_configured;
 }
 
-/* Hands a packet of an unknown flow to the slow path. */
-FLB_INLINE int decide_unknown(const int v6, const struct packet* p, struct recipe* r, struct way* way)
+/* The slow path's memory with a packet in it. */
+FLB_INLINE struct slow* decide_load(const int v6, const struct packet* p)
 {
     __u32 zero = 0;
     struct slow* s = bpf_map_lookup_elem(&slow_memory, &zero);
-    int step;
 
     if (!s)
-        return FLB_DROP_not_configured;
+        return 0;
     for (int i = 0; i < FLOW_KEY_WORDS(v6); i++)
         s->packet.key.w[i] = p->key.w[i];
     s->packet.from = p->from;
@@ -470,12 +485,27 @@ FLB_INLINE int decide_unknown(const int v6, const struct packet* p, struct recip
     s->packet.protocol = p->protocol;
     s->packet.tcp_flags = p->tcp_flags;
     s->packet.fragment = p->fragment;
-    step = v6 ? decide6(s) : decide4(s);
+    s->chosen = 0;
+    return s;
+}
+
+FLB_INLINE int decide_loaded(const int v6, struct slow* s, struct recipe* r, struct way* way)
+{
+    int step = v6 ? decide6(s) : decide4(s);
+
     if (step)
         return step;
     *r = s->recipe;
     *way = s->way;
     return STEP_NEXT;
+}
+
+/* Hands a packet of an unknown flow to the slow path. */
+FLB_INLINE int decide_unknown(const int v6, const struct packet* p, struct recipe* r, struct way* way)
+{
+    struct slow* s = decide_load(v6, p);
+
+    return s ? decide_loaded(v6, s, r, way) : FLB_DROP_not_configured;
 }
 
 #endif

@@ -115,9 +115,11 @@ FLB_INLINE int flow_is_proven(__u32 state)
     return state >= FLB_FLOW_ESTABLISHED;
 }
 
+/* An entry of the backend's direction. One that is superseded is an orphan from the beginning, but holds its key
+ * like any entry that is not proven. */
 FLB_INLINE int flow_is_reply(__u32 state)
 {
-    return state == FLB_FLOW_REPLY || state == FLB_FLOW_REPLY_NEW;
+    return state == FLB_FLOW_REPLY || state == FLB_FLOW_REPLY_NEW || state == FLB_FLOW_SUPERSEDED;
 }
 
 /* States in which a new SYN from the client begins a new connection. */
@@ -379,7 +381,7 @@ FLB_INLINE void flow_survey_replies(const int v6, struct flb_flow* first, __u32 
         __u64 ctl = atomic_load(&f->ctl);
 
         if (!flow_is_reply(flow_state(ctl)) ||
-            (flow_state(ctl) == FLB_FLOW_REPLY_NEW && !flow_has_expired(ctl, now, settings)))
+            (!flow_is_proven(flow_state(ctl)) && !flow_has_expired(ctl, now, settings)))
             continue;
         if (flow_reply_liveness(v6, f, now, settings) == FLOW_ALIVE)
             continue;
@@ -397,7 +399,10 @@ FLB_INLINE enum flow_result flow_may_replace(const int v6, struct flb_flow* f, _
     __u32 state = flow_state(ctl);
 
     if (state == FLB_FLOW_BUSY)
-        return FLOW_CONTENDED; /* somebody is storing this very key */
+        return FLOW_CONTENDED;        /* somebody is storing this very key */
+    if (state == FLB_FLOW_SUPERSEDED) /* its backend may still know the connection */
+        return request->mode == FLOW_REPLY_FRESH && !flow_has_expired(ctl, request->now, settings) ? FLOW_RESTING
+                                                                                                   : FLOW_OK;
     if (flow_is_reply(state)) {
         enum flow_liveness liveness = flow_reply_liveness(v6, f, request->now, settings);
 

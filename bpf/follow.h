@@ -6,10 +6,17 @@
 #ifndef FEATHERLB_FOLLOW_H
 #define FEATHERLB_FOLLOW_H
 
+#include "marks.h"
 #include "packet.h"
 
-/* FOLLOW_GONE: the flow has expired, or the packet begins a new connection: go on as for an unknown one. */
-enum follow { FOLLOW_ON = 0, FOLLOW_GONE = 1 };
+/* FOLLOW_GONE: the flow has expired, or the packet begins a new connection: go on as for an unknown one.
+ * FOLLOW_SYN_AGAIN: the client repeats a SYN that its backend has not answered. */
+enum follow {
+    FOLLOW_ON = STEP_NEXT,
+    FOLLOW_GONE = STEP_PASS,
+    FOLLOW_SYN_AGAIN = STEP_SYN_AGAIN,
+    FOLLOW_SUPERSEDED = FLB_DROP_superseded
+};
 
 #define FOLLOW_TRIES 4 /* both directions may change the state at the same moment */
 
@@ -127,8 +134,12 @@ FLB_INLINE int follow_client_slow(const int v6, __u32 index, __u64 ctl, const st
 
     if (!ref.f || (!flow_is_proven(state) && follow_unproven(v6, &ref, now)))
         return FOLLOW_GONE;
-    if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN && flow_is_closing(state))
-        return follow_anew(v6, &ref);
+    if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
+        if (state == FLB_FLOW_SYN)
+            return FOLLOW_SYN_AGAIN;
+        if (flow_is_closing(state))
+            return follow_anew(v6, &ref);
+    }
     return follow_client_state(v6, &ref, p, now);
 }
 
@@ -177,7 +188,8 @@ FLB_INLINE __u32 follow_backend_state(__u32 state, const struct packet* p)
     return state == FLB_FLOW_FIN_CLIENT ? FLB_FLOW_CLOSED_CLIENT : state;
 }
 
-FLB_INLINE void follow_backend_owner(struct flow_ref* owner, struct flow_ref* reply, const struct packet* p, __u32 now)
+FLB_INLINE enum follow follow_backend_owner(
+    struct flow_ref* owner, struct flow_ref* reply, const struct packet* p, __u32 now)
 {
     FLOW_ROLLED
     for (int i = 0; i < FOLLOW_TRIES; i++) {
@@ -185,15 +197,21 @@ FLB_INLINE void follow_backend_owner(struct flow_ref* owner, struct flow_ref* re
         __u32 next = follow_backend_state(state, p);
 
         if (next == state)
-            return;
+            return FOLLOW_ON;
         if (next == FLB_FLOW_SYN_ACK)
             atomic_store(&owner->f->aux, p->seq + 1); /* what will prove the client */
         if (state == FLB_FLOW_MIDSTREAM && next != FLB_FLOW_CLOSED_BACKEND &&
             flow_state(reply->ctl) == FLB_FLOW_REPLY_NEW && !flow_advance(reply, FLB_FLOW_REPLY, now))
-            return; /* taken; see follow_prove */
-        if (flow_advance(owner, next, now) || !follow_again(owner))
-            return;
+            return FOLLOW_ON; /* taken; see follow_prove */
+        if (flow_advance(owner, next, now)) {
+            if (state == FLB_FLOW_SYN && next == FLB_FLOW_CLOSED_BACKEND)
+                mark_refused(atomic_load(&reply->f->backend));
+            return FOLLOW_ON;
+        }
+        if (!follow_again(owner)) /* the client's SYN has left it at this moment */
+            return next == FLB_FLOW_SYN_ACK ? FOLLOW_SUPERSEDED : FOLLOW_ON;
     }
+    return FOLLOW_ON;
 }
 
 FLB_INLINE int follow_backend_slow(const int v6, __u32 index, __u64 ctl, const struct packet* p, __u32 now)
@@ -203,14 +221,15 @@ FLB_INLINE int follow_backend_slow(const int v6, __u32 index, __u64 ctl, const s
 
     if (!ref.f)
         return FOLLOW_GONE;
+    if (flow_state(ctl) == FLB_FLOW_SUPERSEDED)
+        return FOLLOW_SUPERSEDED;
     if (!flow_owner(v6, ref.f, &owner) || ((__u32)owner.ctl != now && follow_age(&owner, now))) {
         flow_release(&ref);
         return FOLLOW_GONE;
     }
     if ((__u32)ref.ctl != now)
         flow_advance(&ref, flow_state(ref.ctl), now);
-    follow_backend_owner(&owner, &ref, p, now);
-    return FOLLOW_ON;
+    return follow_backend_owner(&owner, &ref, p, now);
 }
 
 static __attribute__((noinline)) int follow_backend_slow4(__u32 index, __u64 ctl, const struct packet* p, __u32 now)

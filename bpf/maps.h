@@ -59,6 +59,8 @@ FLB_ARRAY(service_turns, __u64, FLB_SIZED_BY_DAEMON); /* as `services` */
 
 FLB_ARRAY(backend_ports, __u64, FLB_SIZED_BY_DAEMON); /* as `backends` */
 
+FLB_ARRAY(backend_marks, struct flb_backend_mark, FLB_SIZED_BY_DAEMON); /* as `backends` */
+
 FLB_ARRAY(flows4, struct flb_set4, FLB_SIZED_BY_DAEMON);
 
 FLB_ARRAY(flows6, struct flb_set6, FLB_SIZED_BY_DAEMON);

@@ -8,9 +8,14 @@
 
 #include "flow.h"
 
-/* A step's answer: STEP_NEXT goes on, STEP_PASS leaves the packet to the stack, STEP_RESET answers a client's
- * segment with RST; STEP_STORED is decide.h's own; anything above 0 is an enum flb_drop_reason. */
-enum step { STEP_STORED = -3, STEP_RESET = -2, STEP_PASS = -1, STEP_NEXT = 0 };
+/* A step's answer: STEP_NEXT goes on, STEP_PASS leaves the packet to the stack, STEP_RESET(reason) answers a client's
+ * segment with RST; STEP_SYN_AGAIN and STEP_DOWN lead to failover.h; STEP_STORED is decide.h's own; anything above 0
+ * is an enum flb_drop_reason. */
+enum step { STEP_DOWN = -5, STEP_SYN_AGAIN = -4, STEP_STORED = -3, STEP_PASS = -1, STEP_NEXT = 0 };
+#define STEP_RESET_LAST (-FLB_MAX_REASONS)
+#define STEP_RESET(reason) (STEP_RESET_LAST - (int)(reason))
+#define STEP_IS_RESET(step) ((step) < STEP_RESET_LAST)
+#define STEP_RESET_REASON(step) ((__u32)(STEP_RESET_LAST - (step)))
 
 struct packet {
     struct flow_key key;
@@ -49,7 +54,8 @@ struct recipe {
 /* Where a packet with a recipe goes. */
 struct way {
     __u32 direction; /* enum direction */
-    __u32 orphan;    /* towards a client of whom we know nothing: a route must be found */
+    __u16 orphan;    /* towards a client of whom we know nothing: a route must be found */
+    __u16 decided;   /* the backend was picked for this very packet */
 };
 
 /* No header begins behind these; see bounded(). */

@@ -6,8 +6,10 @@
 #ifndef FEATHERLB_PICK_H
 #define FEATHERLB_PICK_H
 
-#include "maps.h"
+#include "marks.h"
 #include "packet.h"
+
+#define PICK_OTHER_TRIES 16 /* slots that are looked at for a backend in another one's place */
 
 /* Finaliser-style mixing of 64-bit words; constants are odd numbers without structure. */
 FLB_INLINE __u64 pick_mix(__u64 h, __u64 word)
@@ -39,14 +41,46 @@ FLB_INLINE __u32 pick_scale(__u32 bits, __u32 length)
     return (__u32)((__u64)bits * length >> 32);
 }
 
+FLB_INLINE __u32 pick_slot(__u64 directory, __u32 slot)
+{
+    __u32 number = (__u32)(directory >> 32) + slot;
+    __u32 chunk_index = number / FLB_SLOTS_PER_CHUNK;
+    struct flb_slot_chunk* chunk = bpf_map_lookup_elem(&slots, &chunk_index);
+
+    return chunk ? atomic_load(&chunk->backend[number % FLB_SLOTS_PER_CHUNK]) : 0;
+}
+
+/* Another backend of the service than `but`, at random and not one that is avoided; 0: none was found. */
+__attribute__((noinline)) __u32 pick_other(__u32 service_index, __u32 but)
+{
+    struct flb_service* service = bpf_map_lookup_elem(&services, &service_index);
+    __u64 random = bpf_get_prandom_u32();
+    __u64 now = marks_now();
+    __u64 directory;
+
+    if (!service)
+        return 0;
+    directory = atomic_load(&service->slots);
+    if (!(__u32)directory)
+        return 0;
+    FLOW_ROLLED
+    for (int i = 0; i < PICK_OTHER_TRIES; i++) {
+        __u32 backend;
+
+        random = pick_mix(random, (__u32)i);
+        backend = pick_slot(directory, pick_scale((__u32)(random >> 32), (__u32)directory));
+        if (backend && backend != but && !(service->refused_ticks && mark_is_avoided(backend, now)))
+            return backend;
+    }
+    return 0;
+}
+
 /* The backend that takes this new connection; 0: none. */
 FLB_INLINE __u32 pick(const int v6, const struct packet* p, __u32 service_index, struct flb_service* service)
 {
     __u64 directory = atomic_load(&service->slots);
     __u32 length = (__u32)directory;
     __u32 slot;
-    __u32 chunk_index;
-    struct flb_slot_chunk* chunk;
 
     if (!length)
         return 0;
@@ -61,10 +95,19 @@ FLB_INLINE __u32 pick(const int v6, const struct packet* p, __u32 service_index,
     } else {
         slot = pick_scale(pick_hash(v6, &p->key, service->pick_seed, service->pick == FLB_PICK_HASH_5TUPLE), length);
     }
-    slot += (__u32)(directory >> 32);
-    chunk_index = slot / FLB_SLOTS_PER_CHUNK;
-    chunk = bpf_map_lookup_elem(&slots, &chunk_index);
-    return chunk ? atomic_load(&chunk->backend[slot % FLB_SLOTS_PER_CHUNK]) : 0;
+    return pick_slot(directory, slot);
+}
+
+/* The same, but for a backend that refused a connection a moment ago, if there is another one. */
+FLB_INLINE __u32 pick_fresh(const int v6, const struct packet* p, __u32 service_index, struct flb_service* service)
+{
+    __u32 backend = pick(v6, p, service_index, service);
+    __u32 other;
+
+    if (!backend || !service->refused_ticks || !mark_is_avoided(backend, marks_now()))
+        return backend;
+    other = pick_other(service_index, backend);
+    return other ? other : backend;
 }
 
 #endif

@@ -12,11 +12,11 @@
 
 #include "parse.h"
 
-#include "decide.h"
+#include "failover.h"
 #include "hook.h"
 #include "reset.h"
 
-/* The recipe of a flow that is known; STEP_PASS: there is none. */
+/* The recipe of a flow that is known; STEP_PASS: there is none; STEP_SYN_AGAIN: there is one, but see failover.h. */
 FLB_INLINE int known(const int v6, struct packet* p, struct recipe* r, struct way* way)
 {
     struct flow_ref ref;
@@ -29,22 +29,22 @@ FLB_INLINE int known(const int v6, struct packet* p, struct recipe* r, struct wa
         return FLB_DROP_table_contended;
     if (flow_is_reply(flow_state(ref.ctl))) {
         way->direction = FROM_BACKEND;
-        return follow_backend(v6, &ref, p, flow_now()) ? STEP_PASS : STEP_NEXT;
+        return (int)follow_backend(v6, &ref, p, flow_now());
     }
     if (!follow_same_hop(&r->to, &p->from))
         follow_learn(v6, &ref, p);
-    return follow_client(v6, &ref, p, flow_now()) ? STEP_PASS : STEP_NEXT;
+    return (int)follow_client(v6, &ref, p, flow_now());
 }
 
 /* Slow paths, in functions of their own so that the fast path keeps its registers. */
-static __attribute__((noinline)) int reset4(hook_context* context, struct packet* p)
+static __attribute__((noinline)) int reset4(hook_context* context, struct packet* p, __u32 reason)
 {
-    return reset_segment(0, context, p);
+    return reset_segment(0, context, p, reason);
 }
 
-static __attribute__((noinline)) int reset6(hook_context* context, struct packet* p)
+static __attribute__((noinline)) int reset6(hook_context* context, struct packet* p, __u32 reason)
 {
-    return reset_segment(1, context, p);
+    return reset_segment(1, context, p, reason);
 }
 
 /* The way back to a client of whom no frame was ever seen: the kernel's routes. Nothing has been rewritten yet, so
@@ -91,7 +91,7 @@ static __attribute__((noinline)) int route_back6(hook_context* context, const st
     return route_back(1, context, p, r);
 }
 
-/* Where the packet goes next: r->to, and the largest packet that fits there. */
+/* Where the packet goes next: r->to, and the largest packet that fits there. STEP_DOWN: not there, see failover.h. */
 FLB_INLINE int next_hop(
     const int v6, hook_context* context, const struct packet* p, struct recipe* r, const struct way* way)
 {
@@ -102,13 +102,41 @@ FLB_INLINE int next_hop(
     if (way->direction == FROM_BACKEND)
         return STEP_NEXT;
     backend = bpf_map_lookup_elem(&backends, &r->backend);
-    if (!backend || !(backend->flags & FLB_BACKEND_VALID))
+    if (!backend)
         return FLB_DROP_not_configured;
+    if ((backend->flags & FAILOVER_FLAGS) != FLB_BACKEND_VALID) {
+        int step = failover_check(p, way, backend->flags);
+
+        if (step)
+            return step;
+    }
     *(__u64*)&r->to = atomic_load((__u64*)&backend->hop);
     *(__u32*)r->to.vlan = atomic_load((__u32*)backend->hop.vlan);
     if (!*(__u64*)&r->to)
         return FLB_DROP_backend_unresolved;
     return p->segment > backend->mtu ? (int)FLB_DROP_too_big : STEP_NEXT;
+}
+
+/* The backend of a known flow is down: where its packet goes instead. */
+static __attribute__((noinline)) int down4(
+    hook_context* context, const struct packet* p, struct recipe* r, struct way* way)
+{
+    int step = failover4(p, STEP_DOWN, r, way);
+
+    return step ? step : next_hop(0, context, p, r, way);
+}
+
+static __attribute__((noinline)) int down6(
+    hook_context* context, const struct packet* p, struct recipe* r, struct way* way)
+{
+    int step = failover6(p, STEP_DOWN, r, way);
+
+    return step ? step : next_hop(1, context, p, r, way);
+}
+
+FLB_INLINE int down(const int v6, hook_context* context, const struct packet* p, struct recipe* r, struct way* way)
+{
+    return v6 ? down6(context, p, r, way) : down4(context, p, r, way);
 }
 
 /* STEP_NEXT: *verdict is what the program returns. */
@@ -123,14 +151,20 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
     if (!out || !hook_is_for_us(context, out))
         return STEP_PASS;
     step = known(v6, p, &r, &way);
-    if (step == STEP_PASS)
-        step = decide_unknown(v6, p, &r, &way);
-    if (step)
-        return step;
+    if (step) {
+        if (step == STEP_PASS)
+            step = decide_unknown(v6, p, &r, &way);
+        else if (step == STEP_SYN_AGAIN)
+            step = v6 ? failover6(p, step, &r, &way) : failover4(p, step, &r, &way);
+        if (step)
+            return step;
+    }
     if (p->ttl <= 1)
         return FLB_DROP_ttl_exceeded;
     hook_segment(context, p);
     step = next_hop(v6, context, p, &r, &way);
+    if (step == STEP_DOWN)
+        step = down(v6, context, p, &r, &way);
     if (step)
         return step;
     slot = r.to.link & FLB_LINK_SLOT;
@@ -147,18 +181,18 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
     return STEP_NEXT;
 }
 
-FLB_INLINE int answer_with_reset(const int v6, hook_context* context, struct packet* p, int* verdict)
+FLB_INLINE int answer_with_reset(const int v6, hook_context* context, struct packet* p, __u32 reason, int* verdict)
 {
     __u32 slot = p->from.link & FLB_LINK_SLOT;
     struct flb_iface* out = bpf_map_lookup_elem(&ifaces, &slot);
     int step;
 
     if (!out || out->ifindex != context->ingress_ifindex)
-        return FLB_DROP_no_flow;
-    step = v6 ? reset6(context, p) : reset4(context, p);
+        return (int)reason;
+    step = v6 ? reset6(context, p, reason) : reset4(context, p, reason);
     if (step)
         return step;
-    count_drop(FLB_DROP_no_flow);
+    count_drop(reason);
     *verdict = hook_send(context, out);
     return STEP_NEXT;
 }
@@ -199,8 +233,9 @@ FLB_INLINE int pipeline(hook_context* context)
     if (step)
         return finish(step, verdict);
     step = v6 ? forward(1, context, &p, &verdict) : forward(0, context, &p, &verdict);
-    if (step == STEP_RESET)
-        step = v6 ? answer_with_reset(1, context, &p, &verdict) : answer_with_reset(0, context, &p, &verdict);
+    if (STEP_IS_RESET(step))
+        step = v6 ? answer_with_reset(1, context, &p, STEP_RESET_REASON(step), &verdict)
+                  : answer_with_reset(0, context, &p, STEP_RESET_REASON(step), &verdict);
     return finish(step, verdict);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * reset: turns a client's segment into the RST that answers it (RFC 9293, 3.10.7.1: seq = its ack), in place, and
- * sends it back where it came from. Headers with options or extensions are not answered, only dropped.
+ * reset: turns a client's segment into the RST that answers it (RFC 9293, 3.10.7.1), in place, and sends it back where
+ * it came from: seq is its ack; without ACK, as for a SYN, seq is 0 and what it occupies is acknowledged. Headers with
+ * options or extensions are not answered, only dropped.
  */
 #ifndef FEATHERLB_RESET_H
 #define FEATHERLB_RESET_H
@@ -56,7 +57,13 @@ FLB_INLINE int reset_network(const int v6, void* header, void* end, __u32* sum)
     return STEP_NEXT;
 }
 
-FLB_INLINE int reset_segment(const int v6, hook_context* context, struct packet* p)
+/* Sequence numbers that a segment occupies. */
+FLB_INLINE __u32 reset_occupied(const struct packet* p)
+{
+    return p->length - (p->l4 - p->l3) - p->transport + !!(p->tcp_flags & TCP_SYN) + !!(p->tcp_flags & TCP_FIN);
+}
+
+FLB_INLINE int reset_segment(const int v6, hook_context* context, struct packet* p, __u32 reason)
 {
     const __u32 network_bytes = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
     __u32 old_bytes = p->length - network_bytes;
@@ -69,7 +76,7 @@ FLB_INLINE int reset_segment(const int v6, hook_context* context, struct packet*
     int step;
 
     if (p->l4 - p->l3 != network_bytes || (p->tcp_flags & TCP_RST))
-        return FLB_DROP_no_flow;
+        return (int)reason;
     step = hook_cut(context, p, p->l4 + sizeof(*tcp));
     if (step)
         return step;
@@ -90,9 +97,15 @@ FLB_INLINE int reset_segment(const int v6, hook_context* context, struct packet*
     port = tcp->source;
     tcp->source = tcp->dest;
     tcp->dest = port;
-    tcp->seq = swap32(p->ack);
-    tcp->ack_seq = 0;
-    ((__be16*)tcp)[6] = swap16(5 << 12 | TCP_RST);
+    if (p->tcp_flags & TCP_ACK) {
+        tcp->seq = swap32(p->ack);
+        tcp->ack_seq = 0;
+        ((__be16*)tcp)[6] = swap16(5 << 12 | TCP_RST);
+    } else {
+        tcp->seq = 0;
+        tcp->ack_seq = swap32(p->seq + reset_occupied(p));
+        ((__be16*)tcp)[6] = swap16(5 << 12 | TCP_RST | TCP_ACK);
+    }
     tcp->window = 0;
     tcp->urg_ptr = 0;
     /* all of the new header but its checksum, and the pseudo header */

@@ -175,6 +175,13 @@ struct flb_backend {
 #define FLB_BACKEND_REHASH_UDP 64u
 #define FLB_BACKEND_DOWN 128u /* by its health check, used or not: for a daemon that adopts the record */
 
+/* Map `backend_marks`, index as in `backends`: what the programs learned of a backend; written only when it refuses a
+ * connection (RST for a SYN). */
+struct flb_backend_mark {
+    __u64 avoid_until; /* ticks since boot, all 64 bits: until then new connections go to others, if there are any */
+    __u64 refused;     /* connections, since the number stands for this backend */
+};
+
 /* Map `snat_addresses`. */
 struct flb_snat_address {
     struct flb_addr address;
@@ -240,7 +247,8 @@ struct flb_flow {
     __u16 ports_delta;     /* and the new ports */
     struct flb_hop hop;    /* where the client's frames come from, in both entries: in the owner to notice that
                             * it changed, in the reply to send there */
-    __u32 aux;             /* owner: sequence number that proves the client (state SYN_ACK);
+    __u32 aux;             /* owner: sequence number that proves the client (state SYN_ACK), before that the jiffies
+                            * when the flow was made, low 32 bits;
                             * reply: generation of the owner */
 };
 
@@ -360,6 +368,7 @@ FLB_ASSERT(sizeof(struct flb_source) == 24);
 FLB_ASSERT(sizeof(struct flb_service) == 64);
 FLB_ASSERT(sizeof(struct flb_slot_chunk) == 64);
 FLB_ASSERT(sizeof(struct flb_backend) == 64);
+FLB_ASSERT(sizeof(struct flb_backend_mark) == 16);
 FLB_ASSERT(sizeof(struct flb_flow) == 40);
 FLB_ASSERT(sizeof(struct flb_tuple4) == 16);
 FLB_ASSERT(sizeof(struct flb_flow4) == 64);

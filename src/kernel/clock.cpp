@@ -114,6 +114,7 @@ void fill_timeouts(flb_settings& settings, const Timeouts& timeouts)
         settings.timeout[state] = to_ticks(timeouts.*time, settings.hz, settings.tick_shift);
     // A reply lives as long as its owner. These only bound what replacement takes for expired.
     settings.timeout[FLB_FLOW_REPLY_NEW] = std::max(settings.timeout[FLB_FLOW_SYN], settings.timeout[FLB_FLOW_UDP_NEW]);
+    settings.timeout[FLB_FLOW_SUPERSEDED] = settings.timeout[FLB_FLOW_SYN];
     settings.timeout[FLB_FLOW_REPLY] = settings.timeout[FLB_FLOW_ESTABLISHED];
 }
 

@@ -23,7 +23,7 @@ std::uint32_t generation_of(std::uint64_t control)
 
 bool is_reply(std::uint32_t state)
 {
-    return state == FLB_FLOW_REPLY || state == FLB_FLOW_REPLY_NEW;
+    return state == FLB_FLOW_REPLY || state == FLB_FLOW_REPLY_NEW || state == FLB_FLOW_SUPERSEDED;
 }
 
 // Ticks since the entry was last seen; another processor may be a tick ahead of us, which is negative.
@@ -120,8 +120,9 @@ void Sweeper::sweep_set(
         }
         const bool reply = is_reply(state);
         const bool over =
-            reply ? idle_of(control, now) >= orphan_grace && is_orphan(sets, load(flow.pair), load(flow.aux))
-                  : idle_of(control, now) > static_cast<std::int32_t>(timeouts[state % FLB_FLOW_STATES]);
+            reply && state != FLB_FLOW_SUPERSEDED
+                ? idle_of(control, now) >= orphan_grace && is_orphan(sets, load(flow.pair), load(flow.aux))
+                : idle_of(control, now) > static_cast<std::int32_t>(timeouts[state % FLB_FLOW_STATES]);
         if (!over) {
             count(state, backend);
         } else if (free_entry(flow.ctl, control)) {

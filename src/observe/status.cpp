@@ -54,6 +54,8 @@ std::string flow_state_name(std::uint32_t state)
         return "udp_new";
     case FLB_FLOW_UDP_REPLIED:
         return "udp_replied";
+    case FLB_FLOW_SUPERSEDED:
+        return "superseded";
     case FLB_FLOW_ESTABLISHED:
         return "established";
     case FLB_FLOW_FIN_CLIENT:
@@ -75,7 +77,8 @@ std::string flow_state_name(std::uint32_t state)
 
 bool is_unproven(std::uint32_t state)
 {
-    return state >= FLB_FLOW_SYN && state < FLB_FLOW_ESTABLISHED && !flow_state_name(state).empty();
+    return state >= FLB_FLOW_SYN && state < FLB_FLOW_ESTABLISHED && state != FLB_FLOW_SUPERSEDED &&
+           !flow_state_name(state).empty();
 }
 
 } // namespace featherlb

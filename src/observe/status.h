@@ -129,7 +129,8 @@ struct Status {
     DataPlaneStatus data_plane;
 };
 
-// Names of the states of a connection (the client's direction), by enum flb_flow_state; empty for what is none.
+// Names of the states of a connection (the client's direction), by enum flb_flow_state, and of a reply that the
+// client's SYN has left for another backend; empty for what is none.
 [[nodiscard]] std::string flow_state_name(std::uint32_t state);
 // Not yet proven to have a real client: may be replaced where room is needed.
 [[nodiscard]] bool is_unproven(std::uint32_t state);

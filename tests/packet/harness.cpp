@@ -62,6 +62,7 @@ void Harness::use(Sets sets)
     settings.timeout[FLB_FLOW_CLOSED_CLIENT] = settings.timeout[FLB_FLOW_CLOSED_BACKEND] = 10;
     settings.timeout[FLB_FLOW_RESET] = 2;
     settings.timeout[FLB_FLOW_REPLY_NEW] = 31;
+    settings.timeout[FLB_FLOW_SUPERSEDED] = 30;
     settings.timeout[FLB_FLOW_REPLY] = 7200;
     set_ports(first_snat_port, snat_ports, 1);
     for (const Interface* interface : {&clients(), &backends()}) {
@@ -245,16 +246,19 @@ void Harness::expect_pass(const std::string& what, const Frame& in)
     expect_pass(what, to_bytes(in), in.to == backends().mac ? backends() : clients());
 }
 
-void Harness::expect_reset(const std::string& what, const Frame& in)
+void Harness::expect_reset(const std::string& what, const Frame& in, flb_drop_reason reason)
 {
-    const std::uint64_t all = all_drops(), one = plane_->drops(FLB_DROP_no_flow);
+    const std::uint64_t all = all_drops(), one = plane_->drops(reason);
     Frame out = in;
     std::swap(out.to, out.from);
     std::swap(out.source, out.destination);
     std::swap(out.sport, out.dport);
-    out.seq = in.ack;
-    out.ack = 0;
-    out.flags = tcp_rst;
+    const bool acknowledges = in.flags & tcp_ack;
+    const auto occupied =
+        static_cast<std::uint32_t>(in.payload.size() + (in.flags & tcp_syn ? 1 : 0) + (in.flags & tcp_fin ? 1 : 0));
+    out.seq = acknowledges ? in.ack : 0;
+    out.ack = acknowledges ? 0 : in.seq + occupied;
+    out.flags = acknowledges ? tcp_rst : tcp_rst | tcp_ack;
     out.window = 0;
     out.id = 0;
     out.fragment = 0x4000;
@@ -265,7 +269,7 @@ void Harness::expect_reset(const std::string& what, const Frame& in)
     const Outcome outcome = run(in);
     EXPECT_EQ(outcome.verdict, sent(clients(), clients())) << what << ": returned " << outcome.code;
     EXPECT_TRUE(same(to_bytes(out), outcome.bytes)) << what;
-    EXPECT_EQ(plane_->drops(FLB_DROP_no_flow), one + 1) << what;
+    EXPECT_EQ(plane_->drops(reason), one + 1) << what;
     EXPECT_EQ(all_drops(), all + 1) << what;
 }
 

@@ -60,7 +60,10 @@ struct Entry {
     {
         return static_cast<std::uint32_t>(ctl() >> FLB_CTL_GENERATION_SHIFT);
     }
-    [[nodiscard]] bool is_reply() const { return state() == FLB_FLOW_REPLY || state() == FLB_FLOW_REPLY_NEW; }
+    [[nodiscard]] bool is_reply() const
+    {
+        return state() == FLB_FLOW_REPLY || state() == FLB_FLOW_REPLY_NEW || state() == FLB_FLOW_SUPERSEDED;
+    }
     // Makes it `ticks` older.
     void grow_old(std::uint32_t ticks) const;
     void set_state(unsigned state) const;
@@ -107,6 +110,7 @@ public:
     void set_ports(std::uint16_t first, std::uint16_t count, std::uint32_t stride);
     void mark(const IpAddress& address, std::uint8_t kinds);
     [[nodiscard]] flb_backend& backend(unsigned n) { return plane_->backends()[n]; }
+    [[nodiscard]] flb_service& service(unsigned n = 1) { return plane_->services()[n]; }
     [[nodiscard]] flb_iface& iface(const Interface& interface);
     // A hop as the maps have it.
     [[nodiscard]] static flb_hop hop(const Mac& mac, const Interface& interface, const std::vector<Tag>& tags = {});
@@ -125,7 +129,7 @@ public:
     void expect_pass(const std::string& what, const Frame& in); // unchanged, nothing counted
     void expect_pass(const std::string& what, const Bytes& in, const Interface& interface = clients());
     // The RST that answers a client's segment, sent back where it came from.
-    void expect_reset(const std::string& what, const Frame& in);
+    void expect_reset(const std::string& what, const Frame& in, flb_drop_reason reason = FLB_DROP_no_flow);
     [[nodiscard]] std::uint64_t all_drops() const;
 
     // ---- the flow table

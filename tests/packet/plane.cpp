@@ -119,8 +119,8 @@ void Plane::load(Sets sets)
     for (const auto& [name, entries] :
         std::map<const char*, std::uint32_t>{{"services", max_services}, {"service_turns", max_services},
             {"names", max_services}, {"slots", max_chunks}, {"backends", max_backends}, {"backend_ports", max_backends},
-            {"snat_addresses", max_snat_addresses}, {"flows4", sets.ipv4}, {"flows6", sets.ipv6},
-            {"backend_counters", max_backends * processors_}, {"drop_counters", processors_}})
+            {"backend_marks", max_backends}, {"snat_addresses", max_snat_addresses}, {"flows4", sets.ipv4},
+            {"flows6", sets.ipv6}, {"backend_counters", max_backends * processors_}, {"drop_counters", processors_}})
         set_size(object, name, entries);
     struct flb_load constants {};
     constants.flow_seed[0] = 0x9d2c5680'12345678;
@@ -173,6 +173,7 @@ void Plane::clear()
     clear_hash(bpf_map__fd(programs_->xdp->maps.sources));
     settings().abi = FLB_ABI;
     settings().tick_shift = tick_shift;
+    settings().hz = hz;
 }
 
 void Plane::put_listener(const flb_listener_key& key, const flb_listener& value) const

@@ -46,6 +46,7 @@ class Plane {
 public:
     static constexpr std::uint32_t max_services = 16, max_backends = 128, max_chunks = 64, max_snat_addresses = 32;
     static constexpr std::uint32_t tick_shift = 32;
+    static constexpr std::uint32_t hz = 1u << 20; // as far as the programs know: a quarter of a second is long, too
 
     // The plane with flow tables of this size; loaded at the first call. Not for several threads.
     static Plane& of(Sets sets);
@@ -68,6 +69,7 @@ public:
     {
         return table<flb_snat_address>("snat_addresses");
     }
+    [[nodiscard]] std::span<flb_backend_mark> marks() const { return table<flb_backend_mark>("backend_marks"); }
     [[nodiscard]] std::span<std::uint64_t> port_cursors() const { return table<std::uint64_t>("backend_ports"); }
     [[nodiscard]] std::span<flb_flow4> flows4() const { return table<flb_flow4>("flows4"); }
     [[nodiscard]] std::span<flb_flow6> flows6() const { return table<flb_flow6>("flows6"); }

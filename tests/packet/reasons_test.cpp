@@ -123,6 +123,39 @@ Bytes no_backend(Harness& h)
     return to_bytes(h.connection().syn());
 }
 
+// The client's repeated SYN goes to backend 2, and then backend 1 answers.
+Bytes late_answer(Harness& h)
+{
+    h.serve(1, {.backends = {1, 2}});
+    h.service().flags |= FLB_SERVICE_SYN_FAILOVER;
+    const Connection c = h.connection();
+    h.run(c.syn());
+    h.find(c.syn()).flow->aux -= Plane::hz;
+    h.run(c.syn());
+    return to_bytes(c.syn_ack());
+}
+
+Bytes rst_to_a_dead_backend(Harness& h)
+{
+    h.serve(1);
+    h.play(h.connection().handshake());
+    h.backend(1).flags |= FLB_BACKEND_RESET;
+    return to_bytes(h.connection().request_data(tcp_rst));
+}
+
+// Behind options, so it is dropped, not answered.
+Bytes refused(Harness& h)
+{
+    const Bytes bytes = changed_syn(h, [&h](Frame& f) {
+        if (h.v6())
+            f.extensions = {hop_by_hop()};
+        else
+            f.options.assign(4, 1);
+    });
+    h.service().flags |= FLB_SERVICE_REFUSE;
+    return bytes;
+}
+
 const std::map<flb_drop_reason, Provocation> provocations = {
     {FLB_DROP_truncated, truncated},
     {FLB_DROP_bad_length, [](Harness& h) { return changed_syn(h, [](Frame& f) { f.length = 5000; }); }},
@@ -141,13 +174,13 @@ const std::map<flb_drop_reason, Provocation> provocations = {
     {FLB_DROP_tuple_in_use, same_tuple},
     {FLB_DROP_too_big, too_big},
     {FLB_DROP_not_configured, no_service},
+    {FLB_DROP_superseded, late_answer},
+    {FLB_DROP_backend_down, rst_to_a_dead_backend},
+    {FLB_DROP_refused, refused},
 };
 
 const std::map<flb_drop_reason, std::string> excuses = {
     {FLB_DROP_rewrite_failed, "a helper fails only without memory or headroom, of which a test run has enough"},
-    {FLB_DROP_superseded, "not given yet"},
-    {FLB_DROP_backend_down, "not given yet"},
-    {FLB_DROP_refused, "not given yet"},
     {FLB_DROP_denied, "not given yet"},
     {FLB_DROP_source_rate, "not given yet"},
     {FLB_DROP_source_connections, "not given yet"},
@@ -169,7 +202,7 @@ TEST_P(Reasons, each_is_seen_or_excused)
         const Bytes bytes = provocations.at(reason)(*this);
         if (bytes.empty())
             continue; // not in this family
-        const bool by_backend = reason == FLB_DROP_no_return_path;
+        const bool by_backend = reason == FLB_DROP_no_return_path || reason == FLB_DROP_superseded;
         expect_drop("provoked", bytes, reason, by_backend ? backends() : clients());
     }
 }

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * failover: the flow is known, but its packet does not go where the flow says.
+ *  - The backend is down, and the daemon said what becomes of its connections (`on_backend_down`, FLB_BACKEND_RESET
+ *    and FLB_BACKEND_REHASH_*): the client is answered with RST, or the packet is treated as of an unknown flow.
+ *  - The client repeats a SYN that its backend has not answered (FLB_SERVICE_SYN_FAILOVER): another backend gets it,
+ *    and the reply's entry of the first one becomes FLB_FLOW_SUPERSEDED, so that a late answer is dropped and never
+ *    reaches the client beside the other's.
+ * Packets of backends are not concerned: a health check that errs must not cut off answers.
+ */
+#ifndef FEATHERLB_FAILOVER_H
+#define FEATHERLB_FAILOVER_H
+
+#include "decide.h"
+
+#define FAILOVER_SYN_PART 4 /* of a second must have passed since the flow was made: not just a doubled packet */
+
+#define FAILOVER_FLAGS (FLB_BACKEND_VALID | FLB_BACKEND_RESET | FLB_BACKEND_REHASH_TCP | FLB_BACKEND_REHASH_UDP)
+
+FLB_INLINE int failover_is_syn(const struct packet* p)
+{
+    return p->protocol == IPPROTO_TCP && (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* Ends the pair, but keeps the reply's key taken. Of several processors that try, one succeeds; none does where the
+ * backend answers at this moment. */
+FLB_INLINE int failover_supersede(const int v6, struct flow_ref* owner, __u32 now)
+{
+    struct flow_ref reply;
+    __u32 state;
+
+    if (!flow_reply(v6, owner, &reply))
+        return flow_advance(owner, FLB_FLOW_EMPTY, (__u32)owner->ctl);
+    state = flow_state(reply.ctl);
+    if (state == FLB_FLOW_SUPERSEDED || !flow_advance(&reply, FLB_FLOW_SUPERSEDED, now))
+        return 0;
+    if (flow_advance(owner, FLB_FLOW_EMPTY, (__u32)owner->ctl))
+        return 1;
+    flow_advance(&reply, state, now);
+    return 0;
+}
+
+/* Is the packet, whose backend has `flags`, to be taken from it? STEP_DOWN: yes. */
+FLB_INLINE int failover_check(const struct packet* p, const struct way* way, __u32 flags)
+{
+    __u32 concerned =
+        p->protocol == IPPROTO_TCP ? FLB_BACKEND_RESET | FLB_BACKEND_REHASH_TCP : (__u32)FLB_BACKEND_REHASH_UDP;
+
+    if (!(flags & FLB_BACKEND_VALID))
+        return FLB_DROP_not_configured;
+    return (flags & concerned) && !way->decided ? (int)STEP_DOWN : STEP_NEXT;
+}
+
+/* STEP_PASS: go on as for an unknown flow. */
+FLB_INLINE int failover_down(const int v6, struct slow* s)
+{
+    const struct packet* p = &s->packet;
+    struct flb_backend* backend;
+    struct flow_ref owner;
+    __u32 backend_index;
+
+    if (!flow_find(v6, &p->key, &owner) || flow_is_reply(flow_state(owner.ctl)))
+        return STEP_PASS;
+    backend_index = atomic_load(&owner.f->backend);
+    backend = bpf_map_lookup_elem(&backends, &backend_index);
+    if (!backend)
+        return FLB_DROP_not_configured;
+    if (p->protocol == IPPROTO_TCP && (backend->flags & FLB_BACKEND_RESET) && !failover_is_syn(p)) {
+        if ((p->tcp_flags & TCP_RST) || !(p->tcp_flags & TCP_ACK))
+            return FLB_DROP_backend_down;
+        follow_anew(v6, &owner);
+        return STEP_RESET(FLB_DROP_backend_down);
+    }
+    if (p->protocol == IPPROTO_UDP)
+        return (int)follow_anew(v6, &owner);
+    failover_supersede(v6, &owner, flow_now());
+    return STEP_PASS;
+}
+
+/* STEP_NEXT: the backend that the flow has gets this SYN too; STEP_PASS: decide for s->chosen. */
+FLB_INLINE int failover_syn(const int v6, struct slow* s)
+{
+    const struct flb_settings* settings = flow_settings();
+    struct flb_backend* backend;
+    struct flb_service* service;
+    struct flow_ref owner;
+    __u32 backend_index, service_index, other;
+
+    if (!settings || !flow_find(v6, &s->packet.key, &owner) || flow_state(owner.ctl) != FLB_FLOW_SYN)
+        return STEP_NEXT;
+    if ((__u32)bpf_jiffies64() - atomic_load(&owner.f->aux) < settings->hz / FAILOVER_SYN_PART)
+        return STEP_NEXT;
+    backend_index = atomic_load(&owner.f->backend);
+    backend = bpf_map_lookup_elem(&backends, &backend_index);
+    if (!backend)
+        return STEP_NEXT;
+    service_index = backend->service;
+    service = bpf_map_lookup_elem(&services, &service_index);
+    if (!service || !(service->flags & FLB_SERVICE_SYN_FAILOVER))
+        return STEP_NEXT;
+    other = pick_other(service_index, backend_index);
+    if (!other || !failover_supersede(v6, &owner, flow_now()))
+        return STEP_NEXT;
+    s->chosen = other;
+    return STEP_PASS;
+}
+
+__attribute__((noinline)) int failover_down4(struct slow* s)
+{
+    return s ? failover_down(0, s) : FLB_DROP_not_configured;
+}
+
+__attribute__((noinline)) int failover_down6(struct slow* s)
+{
+    return s ? failover_down(1, s) : FLB_DROP_not_configured;
+}
+
+__attribute__((noinline)) int failover_syn4(struct slow* s)
+{
+    return s ? failover_syn(0, s) : FLB_DROP_not_configured;
+}
+
+__attribute__((noinline)) int failover_syn6(struct slow* s)
+{
+    return s ? failover_syn(1, s) : FLB_DROP_not_configured;
+}
+
+/* `step`: STEP_DOWN or STEP_SYN_AGAIN. STEP_NEXT: the recipe, changed or not, says what to do. */
+FLB_INLINE int failover(const int v6, const struct packet* p, int step, struct recipe* r, struct way* way)
+{
+    struct slow* s = decide_load(v6, p);
+
+    if (!s)
+        return FLB_DROP_not_configured;
+    if (step == STEP_DOWN)
+        step = v6 ? failover_down6(s) : failover_down4(s);
+    else
+        step = v6 ? failover_syn6(s) : failover_syn4(s);
+    return step == STEP_PASS ? decide_loaded(v6, s, r, way) : step;
+}
+
+static __attribute__((noinline)) int failover4(const struct packet* p, int step, struct recipe* r, struct way* way)
+{
+    return failover(0, p, step, r, way);
+}
+
+static __attribute__((noinline)) int failover6(const struct packet* p, int step, struct recipe* r, struct way* way)
+{
+    return failover(1, p, step, r, way);
+}
+
+#endif
