@@ -389,6 +389,17 @@ FLB_INLINE int decide_orphan_reply(const int v6, struct slow* s)
     return STEP_NEXT;
 }
 
+/* Functions of their own, for the sake of decide's stack. */
+__attribute__((noinline)) int decide_orphan_reply4(struct slow* s)
+{
+    return s ? decide_orphan_reply(0, s) : FLB_DROP_not_configured;
+}
+
+__attribute__((noinline)) int decide_orphan_reply6(struct slow* s)
+{
+    return s ? decide_orphan_reply(1, s) : FLB_DROP_not_configured;
+}
+
 /* TCP: STEP_NEXT with the state of the new flow, or what to do with a segment that opens nothing. */
 FLB_INLINE int decide_tcp(const struct packet* p, const struct flb_service* service, __u32* state, int* store)
 {
@@ -440,7 +451,7 @@ FLB_INLINE int decide(const int v6, struct slow* s)
     s->way.decided = 1;
     listener = decide_listener(v6, &s->packet);
     if (!listener)
-        return decide_orphan_reply(v6, s);
+        return v6 ? decide_orphan_reply6(s) : decide_orphan_reply4(s);
     service_index = listener->service;
     service = bpf_map_lookup_elem(&services, &service_index);
     if (!service || !(service->flags & FLB_SERVICE_VALID))
@@ -498,6 +509,15 @@ FLB_INLINE int decide_loaded(const int v6, struct slow* s, struct recipe* r, str
     *r = s->recipe;
     *way = s->way;
     return STEP_NEXT;
+}
+
+/* Decides about the packet that is in the slow path's memory already. */
+FLB_INLINE int decide_prepared(const int v6, struct recipe* r, struct way* way)
+{
+    __u32 zero = 0;
+    struct slow* s = bpf_map_lookup_elem(&slow_memory, &zero);
+
+    return s ? decide_loaded(v6, s, r, way) : FLB_DROP_not_configured;
 }
 
 /* Hands a packet of an unknown flow to the slow path. */

@@ -125,28 +125,27 @@ __attribute__((noinline)) int failover_syn6(struct slow* s)
     return s ? failover_syn(1, s) : FLB_DROP_not_configured;
 }
 
-/* `step`: STEP_DOWN or STEP_SYN_AGAIN. STEP_NEXT: the recipe, changed or not, says what to do. */
-FLB_INLINE int failover(const int v6, const struct packet* p, int step, struct recipe* r, struct way* way)
+/* `step`: STEP_DOWN or STEP_SYN_AGAIN. STEP_NEXT: the recipe says what to do; STEP_PASS: decide_prepared() goes on. The
+ * decision is not made here: every call on the way to it counts against the kernel's limit of 512 bytes of stack. */
+FLB_INLINE int failover(const int v6, const struct packet* p, int step)
 {
     struct slow* s = decide_load(v6, p);
 
     if (!s)
         return FLB_DROP_not_configured;
     if (step == STEP_DOWN)
-        step = v6 ? failover_down6(s) : failover_down4(s);
-    else
-        step = v6 ? failover_syn6(s) : failover_syn4(s);
-    return step == STEP_PASS ? decide_loaded(v6, s, r, way) : step;
+        return v6 ? failover_down6(s) : failover_down4(s);
+    return v6 ? failover_syn6(s) : failover_syn4(s);
 }
 
-static __attribute__((noinline)) int failover4(const struct packet* p, int step, struct recipe* r, struct way* way)
+static __attribute__((noinline)) int failover4(const struct packet* p, int step)
 {
-    return failover(0, p, step, r, way);
+    return failover(0, p, step);
 }
 
-static __attribute__((noinline)) int failover6(const struct packet* p, int step, struct recipe* r, struct way* way)
+static __attribute__((noinline)) int failover6(const struct packet* p, int step)
 {
-    return failover(1, p, step, r, way);
+    return failover(1, p, step);
 }
 
 #endif

@@ -53,9 +53,10 @@ struct recipe {
 
 /* Where a packet with a recipe goes. */
 struct way {
-    __u32 direction; /* enum direction */
-    __u16 orphan;    /* towards a client of whom we know nothing: a route must be found */
-    __u16 decided;   /* the backend was picked for this very packet */
+    __u8 direction; /* enum direction */
+    __u8 orphan;    /* towards a client of whom we know nothing: a route must be found */
+    __u8 decided;   /* the backend was picked for this very packet */
+    __u8 pad;
 };
 
 /* No header begins behind these; see bounded(). */

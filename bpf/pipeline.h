@@ -117,26 +117,23 @@ FLB_INLINE int next_hop(
     return p->segment > backend->mtu ? (int)FLB_DROP_too_big : STEP_NEXT;
 }
 
-/* The backend of a known flow is down: where its packet goes instead. */
-static __attribute__((noinline)) int down4(
-    hook_context* context, const struct packet* p, struct recipe* r, struct way* way)
+static __attribute__((noinline)) int next_hop4(
+    hook_context* context, const struct packet* p, struct recipe* r, const struct way* way)
 {
-    int step = failover4(p, STEP_DOWN, r, way);
-
-    return step ? step : next_hop(0, context, p, r, way);
+    return next_hop(0, context, p, r, way);
 }
 
-static __attribute__((noinline)) int down6(
-    hook_context* context, const struct packet* p, struct recipe* r, struct way* way)
+static __attribute__((noinline)) int next_hop6(
+    hook_context* context, const struct packet* p, struct recipe* r, const struct way* way)
 {
-    int step = failover6(p, STEP_DOWN, r, way);
-
-    return step ? step : next_hop(1, context, p, r, way);
+    return next_hop(1, context, p, r, way);
 }
 
-FLB_INLINE int down(const int v6, hook_context* context, const struct packet* p, struct recipe* r, struct way* way)
+/* The flow is known, but its packet goes elsewhere: see failover.h. */
+FLB_INLINE int reconsider(const int v6, const struct packet* p, int step, struct recipe* r, struct way* way)
 {
-    return v6 ? down6(context, p, r, way) : down4(context, p, r, way);
+    step = v6 ? failover6(p, step) : failover4(p, step);
+    return step == STEP_PASS ? decide_prepared(v6, r, way) : step;
 }
 
 /* STEP_NEXT: *verdict is what the program returns. */
@@ -155,7 +152,7 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
         if (step == STEP_PASS)
             step = decide_unknown(v6, p, &r, &way);
         else if (step == STEP_SYN_AGAIN)
-            step = v6 ? failover6(p, step, &r, &way) : failover4(p, step, &r, &way);
+            step = reconsider(v6, p, step, &r, &way);
         if (step)
             return step;
     }
@@ -163,8 +160,11 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
         return FLB_DROP_ttl_exceeded;
     hook_segment(context, p);
     step = next_hop(v6, context, p, &r, &way);
-    if (step == STEP_DOWN)
-        step = down(v6, context, p, &r, &way);
+    if (step == STEP_DOWN) {
+        step = reconsider(v6, p, step, &r, &way);
+        if (!step)
+            step = v6 ? next_hop6(context, p, &r, &way) : next_hop4(context, p, &r, &way);
+    }
     if (step)
         return step;
     slot = r.to.link & FLB_LINK_SLOT;

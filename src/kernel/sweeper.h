@@ -4,9 +4,8 @@
 // does not need it: it keeps the table thin, the counts true and the source ports free.
 //
 // It frees owners, and superseded replies, whose age exceeds the timeout of their state, and other replies whose owner
-// is gone (orphans). It never
-// touches a BUSY entry, nor a set in which an insertion is under way (lock bit), nor an orphan younger than two
-// ticks, whose owner may be about to be published.
+// is gone (orphans). It never touches a BUSY entry, nor a set in which an insertion is under way (lock bit), nor an
+// orphan younger than two ticks, whose owner may be about to be published.
 #pragma once
 
 #include <array>

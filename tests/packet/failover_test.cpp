@@ -159,6 +159,7 @@ TEST_P(Failover, a_superseded_entry_is_replaced_like_any_that_is_not_proven)
     const Connection c = connection(FLB_DNAT), other = moved(c);
     play({other.back("SYN-ACK", other.syn_ack()), other.there("ACK", c.first_ack())});
     EXPECT_EQ(entries().size(), 3u);
+    put_slots(1, {1});
     Connection next = c;
     next.client = next.outside = client(1);
     play({next.there("a connection that needs the room", next.syn())});
