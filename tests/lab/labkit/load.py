@@ -23,11 +23,11 @@ def short_lived(ns: Namespace, to: tuple[str, int], count: int, addresses: int =
                str(timeout_ms)]
     if list_to is not None:
         command += ["--list", str(list_to)]
-    done = ns.run(command, check=False, timeout=180)
+    done = ns.run(command, check=False, timeout=180, stderr=subprocess.PIPE)
     try:
         return json.loads(done.stdout) | {"cut": done.stderr.splitlines()}
     except json.JSONDecodeError as error:
-        raise RuntimeError(f"lab_load: {done.stdout}") from error
+        raise RuntimeError(f"lab_load: {done.stdout}{done.stderr}") from error
 
 
 def picks(ns: Namespace, to: tuple[str, int], lab: Lab, count: int, **options) -> list[tuple[tuple[str, int], str]]:
