@@ -39,6 +39,13 @@ TEST_F(DataPlaneTest, WhatIsAppliedIsReadBack)
     less.backends.at(1).snat_addresses = {ip("10.0.0.7")};
     less.backends.at(2).hop.mac[5] = 9;
     less.snat_ports = {.first = 2000, .last = 2000};
+    less.backends.at(2).up = false;
+    less.backends.at(2).down = true;
+    less.backends.at(2).reset = true;
+    less.backends.at(2).rehash_udp = true;
+    less.services.at(3).refuse = true;
+    less.services.at(3).syn_failover = false;
+    less.services.at(3).avoid_refused = std::chrono::seconds{5};
     apply(plane, less);
     EXPECT_EQ(plane.read().value(), less);
 
