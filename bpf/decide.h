@@ -30,6 +30,7 @@ struct slow {
     struct flow_request request;
     struct direction_words out; /* what leaves to the backend */
     __u32 chosen;               /* the backend, where it has been picked already (failover.h); else 0 */
+    int verdict;                /* of what is sent aside from the fast path */
 };
 _Static_assert(sizeof(struct slow) <= FLB_SLOW_BYTES, "struct slow");
 
@@ -378,8 +379,6 @@ FLB_INLINE int decide_orphan_reply(const int v6, struct slow* s)
     source = bpf_map_lookup_elem(&sources, &key);
     if (!source)
         return STEP_PASS;
-    if (s->packet.fragment)
-        return FLB_DROP_fragment;
     decide_from_key(v6, &s->out, &s->packet.key);
     decide_set_source(v6, &s->out, &source->address);
     s->out.ports = (s->out.ports & 0xffff0000) | source->port;
@@ -456,8 +455,6 @@ FLB_INLINE int decide(const int v6, struct slow* s)
     service = bpf_map_lookup_elem(&services, &service_index);
     if (!service || !(service->flags & FLB_SERVICE_VALID))
         return FLB_DROP_not_configured;
-    if (s->packet.fragment)
-        return FLB_DROP_fragment;
     if (s->packet.protocol == IPPROTO_TCP) {
         step = decide_tcp(&s->packet, service, &state, &store);
         if (step)
@@ -495,7 +492,6 @@ FLB_INLINE struct slow* decide_load(const int v6, const struct packet* p)
     s->packet.seq = p->seq;
     s->packet.protocol = p->protocol;
     s->packet.tcp_flags = p->tcp_flags;
-    s->packet.fragment = p->fragment;
     s->chosen = 0;
     return s;
 }

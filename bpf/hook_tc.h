@@ -16,6 +16,8 @@ typedef struct __sk_buff hook_context;
 #define HOOK_PASS TC_ACT_UNSPEC /* "next": other programs on the hook still see it */
 #define HOOK_DROP TC_ACT_SHOT
 
+#define HOOK_MAY_BE_PARTIAL 1
+
 #define HOOK_PULL_BYTES 256 /* enough for every header that parse follows in practice */
 
 FLB_INLINE void* hook_data(hook_context* context)
@@ -41,6 +43,12 @@ FLB_INLINE void hook_input(hook_context* context, struct parse_input* in)
         in->outer_tci = (__u16)context->vlan_tci;
         in->outer_protocol = swap16((__u16)context->vlan_proto);
     }
+}
+
+/* Bytes of the whole frame. */
+FLB_INLINE __u32 hook_frame(hook_context* context)
+{
+    return context->len;
 }
 
 FLB_INLINE int hook_pull(hook_context* context)
@@ -133,6 +141,14 @@ FLB_INLINE int hook_send(hook_context* context, const struct flb_iface* out)
 FLB_INLINE int hook_cut(hook_context* context, const struct packet* p, __u32 wanted)
 {
     return bpf_skb_change_tail(context, wanted, 0) ? FLB_DROP_rewrite_failed : STEP_NEXT;
+}
+
+/* Makes room behind the link header of an untagged IP packet; all of it is readable afterwards. */
+FLB_INLINE int hook_grow(hook_context* context, __u32 bytes)
+{
+    if (bpf_skb_adjust_room(context, (__s32)bytes, BPF_ADJ_ROOM_MAC, 0) || bpf_skb_pull_data(context, context->len))
+        return FLB_DROP_rewrite_failed;
+    return STEP_NEXT;
 }
 
 /* The field as it stands is either complete or the sum of the pseudo header alone, and only the kernel knows. The

@@ -12,6 +12,7 @@ typedef struct xdp_md hook_context;
 
 #define HOOK_PASS XDP_PASS
 #define HOOK_DROP XDP_DROP
+#define HOOK_MAY_BE_PARTIAL 0
 
 FLB_INLINE void* hook_data(hook_context* context)
 {
@@ -32,6 +33,15 @@ FLB_INLINE void hook_input(hook_context* context, struct parse_input* in)
     in->gso = 0;
     in->outer_tci = 0;
     in->outer_protocol = 0;
+}
+
+/* Bytes of the whole frame. */
+FLB_INLINE __u32 hook_frame(hook_context* context)
+{
+    long frame = hook_end(context) - hook_data(context);
+
+    asm volatile("" : "+r"(frame)); /* or the compiler subtracts a pointer from a 32-bit number */
+    return (__u32)frame;
 }
 
 /* Could more of the packet be made readable? Never in XDP. */
@@ -160,6 +170,12 @@ FLB_INLINE int hook_cut(hook_context* context, const struct packet* p, __u32 wan
 
     asm volatile("" : "+r"(frame)); /* or the compiler subtracts a pointer from a 32-bit number */
     return bpf_xdp_adjust_tail(context, (int)wanted - (int)frame) ? FLB_DROP_rewrite_failed : STEP_NEXT;
+}
+
+/* Makes room before the packet; what stood behind the link header stays where it is. */
+FLB_INLINE int hook_grow(hook_context* context, __u32 bytes)
+{
+    return bpf_xdp_adjust_head(context, -(int)bytes) ? FLB_DROP_rewrite_failed : STEP_NEXT;
 }
 
 /* `sum`: one's complement sum of the new segment and its pseudo header, checksum field taken as 0. */

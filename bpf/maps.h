@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * All maps, shared by both programs: the daemon makes them once and
- * gives them to each program. Everything but `listeners` and `sources` is an array whose look-up the kernel
- * inlines; everything that the daemon changes under traffic is mapped into its memory.
+ * gives them to each program. Everything but `listeners`, `sources` and `fragments` is an array whose look-up the
+ * kernel inlines; everything that the daemon changes under traffic is mapped into its memory.
  */
 #ifndef FEATHERLB_MAPS_H
 #define FEATHERLB_MAPS_H
@@ -33,7 +33,7 @@ FLB_ARRAY(ifaces, struct flb_iface, FLB_IFACE_SLOTS);
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 131072);
+    __uint(max_entries, 262144);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, struct flb_listener_key);
     __type(value, struct flb_listener);
@@ -60,6 +60,18 @@ FLB_ARRAY(service_turns, __u64, FLB_SIZED_BY_DAEMON); /* as `services` */
 FLB_ARRAY(backend_ports, __u64, FLB_SIZED_BY_DAEMON); /* as `backends` */
 
 FLB_ARRAY(backend_marks, struct flb_backend_mark, FLB_SIZED_BY_DAEMON); /* as `backends` */
+
+/* Bounded, and the oldest give way: a flood of first fragments costs others their fragments, nothing else. */
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, FLB_FRAGMENTS);
+    __type(key, struct flb_fragment_key);
+    __type(value, struct flb_fragment);
+} fragments SEC(".maps");
+
+FLB_ARRAY(fragment_ids, __u64, FLB_FRAGMENT_IDS);
+
+FLB_ARRAY(icmp_budgets, struct flb_icmp_budget, FLB_SIZED_BY_DAEMON); /* processors */
 
 FLB_ARRAY(flows4, struct flb_set4, FLB_SIZED_BY_DAEMON);
 

@@ -9,9 +9,19 @@
 #include "flow.h"
 
 /* A step's answer: STEP_NEXT goes on, STEP_PASS leaves the packet to the stack, STEP_RESET(reason) answers a client's
- * segment with RST; STEP_SYN_AGAIN and STEP_DOWN lead to failover.h; STEP_STORED is decide.h's own; anything above 0
- * is an enum flb_drop_reason. */
-enum step { STEP_DOWN = -5, STEP_SYN_AGAIN = -4, STEP_STORED = -3, STEP_PASS = -1, STEP_NEXT = 0 };
+ * segment with RST; STEP_SYN_AGAIN and STEP_DOWN lead to failover.h; STEP_ICMP (an ICMP message) and STEP_FOLLOWER (a
+ * fragment that is not the first) are parse's, for icmp.h and fragment.h; STEP_STORED is decide.h's own; anything above
+ * 0 is an enum flb_drop_reason, or SENT with the verdict in the lowest byte: the packet has been sent already. */
+enum step {
+    STEP_FOLLOWER = -7,
+    STEP_ICMP = -6,
+    STEP_DOWN = -5,
+    STEP_SYN_AGAIN = -4,
+    STEP_STORED = -3,
+    STEP_PASS = -1,
+    STEP_NEXT = 0
+};
+#define SENT 0x10000000
 #define STEP_RESET_LAST (-FLB_MAX_REASONS)
 #define STEP_RESET(reason) (STEP_RESET_LAST - (int)(reason))
 #define STEP_IS_RESET(step) ((step) < STEP_RESET_LAST)
@@ -23,14 +33,16 @@ struct packet {
     __u16 segment;       /* largest IP packet that this becomes on the wire; differs from length under GSO */
     __u16 transport;     /* bytes of the TCP or UDP header */
     __u32 length;        /* of the IP packet */
-    __u32 l3;            /* offsets from the start of the frame */
-    __u32 l4;
+    __u16 l3;            /* offsets from the start of the frame */
+    __u16 l4;
+    __u16 fragment_at; /* of IPv6's fragment header, if this is a fragment */
+    __u16 pad;
     __u32 seq; /* TCP, host byte order */
     __u32 ack;
     __u8 protocol;
     __u8 ttl;
     __u8 tcp_flags;
-    __u8 fragment; /* IS_FRAGMENT */
+    __u8 fragment; /* IS_FRAGMENT: the first of several */
 };
 
 #define IS_FRAGMENT 1u

@@ -2,7 +2,8 @@
 /*
  * parse: Ethernet, up to two VLAN tags, IPv4 with options, IPv6 with extension headers, TCP and UDP. Free of
  * helpers, so that it also runs on the host under a fuzzer. A packet whose addresses cannot be ours leaves by the
- * prefilter, before anything in it is judged: what is wrong with other people's packets is not our business.
+ * prefilter, before anything in it is judged: what is wrong with other people's packets is not our business. ICMP is
+ * looked at by icmp.h, whoever it is for: it may be about a packet of ours and for a client.
  */
 #ifndef FEATHERLB_PARSE_H
 #define FEATHERLB_PARSE_H
@@ -140,11 +141,11 @@ FLB_INLINE int parse_ipv4(const struct parse_input* in, struct packet* p)
     __be32 ports = 0;
     int step;
 
-    if (!ip || !may_be_ours(ip->saddr, ip->daddr))
+    if (!ip)
         return STEP_PASS;
     p->protocol = ip->protocol;
-    if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
-        return STEP_PASS;
+    if (!may_be_ours(ip->saddr, ip->daddr) || (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
+        return p->protocol == IPPROTO_ICMP ? STEP_ICMP : STEP_PASS;
     header = (((__u8*)ip)[0] & 15) * 4;
     if ((((__u8*)ip)[0] >> 4) != 4 || header < sizeof(*ip))
         return FLB_DROP_bad_length;
@@ -157,10 +158,10 @@ FLB_INLINE int parse_ipv4(const struct parse_input* in, struct packet* p)
     p->segment = p->length > 0xffff ? 0xffff : (__u16)p->length;
     p->ttl = ip->ttl;
     p->fragment = ip->frag_off & IP_FRAGMENT_BITS ? IS_FRAGMENT : 0;
-    if (ip->frag_off & IP_OFFSET_BITS)
-        return STEP_PASS; /* no ports; useless to the stack without its first fragment, which does not pass */
     p->l4 = p->l3 + header;
     p->key.w[0] = (__u64)ip->saddr | (__u64)ip->daddr << 32;
+    if (ip->frag_off & IP_OFFSET_BITS)
+        return STEP_FOLLOWER;
     step = parse_transport(in, p, p->length - header, &ports);
     p->key.w[1] = parse_ports_word(ports, p->protocol);
     return step;
@@ -172,7 +173,8 @@ struct parse_extension {
     __be16 offset; /* of a fragment header */
 };
 
-/* Walks the extension headers; leaves the transport's protocol and offset in p. STEP_PASS: another protocol. */
+/* Walks the extension headers; leaves the transport's protocol and offset in p. STEP_PASS: another protocol.
+ * Of STEP_FOLLOWER the protocol is the fragment header's next, of which there may be more. */
 FLB_INLINE int parse_extensions(const struct parse_input* in, struct packet* p)
 {
     for (int i = 0; i < PARSE_MAX_EXTENSIONS; i++) {
@@ -180,6 +182,8 @@ FLB_INLINE int parse_extensions(const struct parse_input* in, struct packet* p)
 
         if (p->protocol == IPPROTO_TCP || p->protocol == IPPROTO_UDP)
             return STEP_NEXT;
+        if (p->protocol == IPPROTO_ICMPV6)
+            return STEP_ICMP;
         if (p->protocol != IPPROTO_HOPOPTS && p->protocol != IPPROTO_ROUTING && p->protocol != IPPROTO_DSTOPTS &&
             p->protocol != IPPROTO_FRAGMENT && p->protocol != IPPROTO_AH)
             return STEP_PASS;
@@ -189,9 +193,12 @@ FLB_INLINE int parse_extensions(const struct parse_input* in, struct packet* p)
         if ((char*)header + 8 > (char*)in->end)
             return FLB_DROP_truncated;
         if (p->protocol == IPPROTO_FRAGMENT) {
-            if (header->offset & swap16(0xfff8))
-                return STEP_PASS;
+            p->fragment_at = p->l4;
             p->fragment = header->offset & swap16(1) ? IS_FRAGMENT : 0;
+            if (header->offset & swap16(0xfff8)) {
+                p->protocol = header->next;
+                return STEP_FOLLOWER;
+            }
             p->l4 += 8;
         } else if (p->protocol == IPPROTO_AH) {
             p->l4 += (header->length + 2) * 4;
@@ -217,8 +224,11 @@ FLB_INLINE int parse_ipv6(const struct parse_input* in, struct packet* p)
         return STEP_PASS;
     words = (__u32*)&ip->saddr;
     if (!may_be_ours(flb_fold_ipv6(words[0], words[1], words[2], words[3]),
-            flb_fold_ipv6(words[4], words[5], words[6], words[7])))
-        return STEP_PASS;
+            flb_fold_ipv6(words[4], words[5], words[6], words[7]))) {
+        p->fragment = 0;
+        p->l4 = p->l3 + sizeof(*ip);
+        return ip->nexthdr == IPPROTO_ICMPV6 ? STEP_ICMP : STEP_PASS;
+    }
     p->protocol = ip->nexthdr;
     p->ttl = ip->hop_limit;
     p->fragment = 0;

@@ -3,6 +3,7 @@
  * The way of a packet, the same for both hooks:
  *   parse -> prefilter -> flow look-up -> hit: follow, count, replay, send
  *                                      -> miss: decide (listener, pick, both recipes, store), then the same.
+ * Aside from it: ICMP errors about packets of ours, fragments that follow their first one.
  * A step answers STEP_NEXT or why it ends here; `finish` alone turns that into verdict and counter.
  */
 #ifndef FEATHERLB_PIPELINE_H
@@ -12,8 +13,11 @@
 
 #include "parse.h"
 
+#include "answer.h"
 #include "failover.h"
+#include "fragment.h"
 #include "hook.h"
+#include "icmp.h"
 #include "reset.h"
 
 /* The recipe of a flow that is known; STEP_PASS: there is none; STEP_SYN_AGAIN: there is one, but see failover.h. */
@@ -23,8 +27,6 @@ FLB_INLINE int known(const int v6, struct packet* p, struct recipe* r, struct wa
 
     if (!flow_find(v6, &p->key, &ref))
         return STEP_PASS;
-    if (p->fragment)
-        return FLB_DROP_fragment;
     if (!flow_load_recipe(v6, &ref, r))
         return FLB_DROP_table_contended;
     if (flow_is_reply(flow_state(ref.ctl))) {
@@ -69,7 +71,7 @@ FLB_INLINE int route_back(const int v6, hook_context* context, const struct pack
     }
     result = bpf_fib_lookup(context, &fib, sizeof(fib), 0);
     if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-        return FLB_DROP_too_big;
+        return ANSWER_TOO_BIG(fib.mtu_result);
     if (result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED)
         return STEP_PASS; /* to this host itself, or to nobody that it would forward to: the stack knows which */
     if (result != BPF_FIB_LKUP_RET_SUCCESS)
@@ -117,6 +119,51 @@ FLB_INLINE int next_hop(
     return p->segment > backend->mtu ? (int)FLB_DROP_too_big : STEP_NEXT;
 }
 
+/* The interface that the packet leaves by, if it fits. */
+FLB_INLINE int way_out(const struct packet* p, const struct recipe* r, const struct way* way, struct flb_iface** out)
+{
+    __u32 slot = r->to.link & FLB_LINK_SLOT;
+
+    *out = bpf_map_lookup_elem(&ifaces, &slot);
+    if (!*out || !(*out)->ifindex)
+        return way->direction == FROM_BACKEND ? FLB_DROP_no_return_path : FLB_DROP_not_configured;
+    return p->segment > (*out)->mtu ? (int)FLB_DROP_too_big : STEP_NEXT;
+}
+
+/* What is not the rule: a packet that cannot go on, of which the sender may have to be told (SENT), or which is left to
+ * the stack; the first fragment of a datagram. */
+FLB_INLINE int exception(
+    const int v6, hook_context* context, const struct packet* p, const struct recipe* r, __u32 direction, int step)
+{
+    __u16 reason = (__u16)step;
+
+    if (reason == FLB_DROP_ttl_exceeded || reason == FLB_DROP_too_big)
+        return answer_packet(v6, context, p, r, direction, step);
+    if (step == STEP_PASS && p->fragment)
+        return v6 ? fragment_pass6(context, p) : fragment_pass4(context, p);
+    if (step)
+        return step;
+    return v6 ? fragment_first6(context, p, r, direction) : fragment_first4(context, p, r, direction);
+}
+
+static __attribute__((noinline)) int exception4(
+    hook_context* context, const struct packet* p, const struct recipe* r, __u32 direction, int step)
+{
+    return exception(0, context, p, r, direction, step);
+}
+
+static __attribute__((noinline)) int exception6(
+    hook_context* context, const struct packet* p, const struct recipe* r, __u32 direction, int step)
+{
+    return exception(1, context, p, r, direction, step);
+}
+
+FLB_INLINE int except(
+    const int v6, hook_context* context, const struct packet* p, const struct recipe* r, __u32 direction, int step)
+{
+    return v6 ? exception6(context, p, r, direction, step) : exception4(context, p, r, direction, step);
+}
+
 static __attribute__((noinline)) int next_hop4(
     hook_context* context, const struct packet* p, struct recipe* r, const struct way* way)
 {
@@ -154,10 +201,10 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
         else if (step == STEP_SYN_AGAIN)
             step = reconsider(v6, p, step, &r, &way);
         if (step)
-            return step;
+            return except(v6, context, p, &r, way.direction, step);
     }
     if (p->ttl <= 1)
-        return FLB_DROP_ttl_exceeded;
+        return except(v6, context, p, &r, way.direction, FLB_DROP_ttl_exceeded);
     hook_segment(context, p);
     step = next_hop(v6, context, p, &r, &way);
     if (step == STEP_DOWN) {
@@ -166,13 +213,15 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
             step = v6 ? next_hop6(context, p, &r, &way) : next_hop4(context, p, &r, &way);
     }
     if (step)
-        return step;
-    slot = r.to.link & FLB_LINK_SLOT;
-    out = bpf_map_lookup_elem(&ifaces, &slot);
-    if (!out || !out->ifindex)
-        return way.direction == FROM_BACKEND ? FLB_DROP_no_return_path : FLB_DROP_not_configured;
-    if (p->segment > out->mtu)
-        return FLB_DROP_too_big;
+        return except(v6, context, p, &r, way.direction, step);
+    step = way_out(p, &r, &way, &out);
+    if (step)
+        return except(v6, context, p, &r, way.direction, step);
+    if (p->fragment) {
+        step = except(v6, context, p, &r, way.direction, STEP_NEXT);
+        if (step)
+            return step;
+    }
     count_packet(r.backend, way.direction, p->length);
     step = hook_rewrite(v6, context, p, &r, out);
     if (step)
@@ -201,6 +250,8 @@ FLB_INLINE int finish(int step, int verdict)
 {
     if (step == STEP_NEXT)
         return verdict;
+    if (step >= SENT)
+        return step & 0xff;
     if (step < 0)
         return HOOK_PASS;
     count_drop((__u32)step);
@@ -214,6 +265,70 @@ FLB_INLINE int is_for_us(hook_context* context)
     struct flb_iface* in = bpf_map_lookup_elem(&ifaces, &slot);
 
     return in && hook_is_for_us(context, in);
+}
+
+/* Sends s->packet on, of which no more than the network header is left to rewrite. */
+FLB_INLINE int forward_network(const int v6, hook_context* context, struct slow* s)
+{
+    struct flb_iface* out = 0;
+    int step;
+
+    if (s->packet.ttl <= 1)
+        return FLB_DROP_ttl_exceeded;
+    step =
+        v6 ? next_hop6(context, &s->packet, &s->recipe, &s->way) : next_hop4(context, &s->packet, &s->recipe, &s->way);
+    if (!step)
+        step = way_out(&s->packet, &s->recipe, &s->way, &out);
+    if ((__u16)step == FLB_DROP_too_big)
+        return FLB_DROP_too_big;
+    if (step)
+        return step;
+    count_packet(s->recipe.backend, s->way.direction, s->packet.length);
+    step = hook_rewrite_network(v6, context, &s->packet, &s->recipe, out);
+    if (!step)
+        s->verdict = hook_send(context, out);
+    return step;
+}
+
+__attribute__((noinline)) int forward_network4(hook_context* context, struct slow* s)
+{
+    return s ? forward_network(0, context, s) : FLB_DROP_not_configured;
+}
+
+__attribute__((noinline)) int forward_network6(hook_context* context, struct slow* s)
+{
+    return s ? forward_network(1, context, s) : FLB_DROP_not_configured;
+}
+
+/* ICMP messages, and fragments that are not the first: what parse gave up with `step`. */
+FLB_INLINE int aside(const int v6, hook_context* context, const struct packet* p, int step)
+{
+    __u32 zero = 0;
+    struct slow* s = bpf_map_lookup_elem(&slow_memory, &zero);
+
+    if (!s || !is_for_us(context))
+        return STEP_PASS;
+    s->packet = *p;
+    s->way.direction = FROM_CLIENT;
+    s->way.orphan = 0;
+    s->way.decided = 1; /* a backend that is down gets what is on its way to it */
+    if (step == STEP_ICMP)
+        step = v6 ? icmp6(context, s) : icmp4(context, s);
+    else
+        step = v6 ? fragment_follow6(context, s) : fragment_follow4(context, s);
+    if (!step)
+        step = v6 ? forward_network6(context, s) : forward_network4(context, s);
+    return step ? step : SENT | s->verdict;
+}
+
+static __attribute__((noinline)) int aside4(hook_context* context, const struct packet* p, int step)
+{
+    return aside(0, context, p, step);
+}
+
+static __attribute__((noinline)) int aside6(hook_context* context, const struct packet* p, int step)
+{
+    return aside(1, context, p, step);
 }
 
 FLB_INLINE int pipeline(hook_context* context)
@@ -230,8 +345,11 @@ FLB_INLINE int pipeline(hook_context* context)
     }
     if (step > 0 && !is_for_us(context))
         step = STEP_PASS;
-    if (step)
+    if (step) {
+        if (step < STEP_PASS)
+            step = v6 ? aside6(context, &p, step) : aside4(context, &p, step);
         return finish(step, verdict);
+    }
     step = v6 ? forward(1, context, &p, &verdict) : forward(0, context, &p, &verdict);
     if (STEP_IS_RESET(step))
         step = v6 ? answer_with_reset(1, context, &p, STEP_RESET_REASON(step), &verdict)

@@ -23,6 +23,9 @@
 #define FLB_MAX_REASONS 64       /* room for reasons in one processor's counters */
 #define FLB_YOUNG_TICKS 2        /* within so many every handshake has made its round trip */
 #define FLB_SNAT_TRIES 16        /* ports that are tried for a new connection before it is dropped */
+#define FLB_FRAGMENTS 16384      /* datagrams in fragments that are followed at the same time */
+#define FLB_FRAGMENT_IDS 4096    /* counters of identifications; a power of two */
+#define FLB_FRAGMENT_TICKS 30    /* the fragments of a datagram follow its first one within that */
 
 /* ---- why a packet was not forwarded ------------------------------------------------------------------- */
 /* X(name, text): the enum, the text that people see and the metric label `name` come from this one list.
@@ -33,7 +36,7 @@
     X(bad_tcp_header, "the TCP header length is impossible")                                                           \
     X(bad_tcp_flags, "TCP flags that open no connection and belong to none (SYN with FIN or RST, none)")               \
     X(extension_headers, "more IPv6 extension headers than are followed")                                              \
-    X(fragment, "a fragment for a service address")                                                                    \
+    X(fragment, "a fragment whose first one was not seen before it, or was not forwarded")                             \
     X(ttl_exceeded, "TTL or hop limit used up")                                                                        \
     X(no_flow, "TCP segment of a connection that is not known; answered with RST where it may be")                     \
     X(no_backend, "the service has no backend that takes connections")                                                 \
@@ -106,6 +109,10 @@ struct flb_listener {
     __u32 service; /* index in `services` */
     __u32 flags;   /* none yet */
 };
+/* Rows for fragments that came before their first one: family | FLB_FAMILY_ADDRESS and port 0 say that something
+ * listens at this address under this protocol, or that connections to backends come from it. No packet is looked up
+ * under such a family. `service` is 0. */
+#define FLB_FAMILY_ADDRESS 0x80
 
 /* Hash map `sources`, key as above but a backend's address and port: a packet of a `dnat` backend for which
  * there is no flow leaves as the service. */
@@ -289,6 +296,38 @@ struct flb_set6 {
     struct flb_flow6 way[FLB_WAYS];
 };
 
+/* ---- fragments and ICMP ------------------------------------------------------------------------------- */
+
+enum flb_fragment_kind { FLB_FRAGMENT_FORWARD = 1, FLB_FRAGMENT_PASS = 2 };
+
+/* LRU hash map `fragments`: what the first fragment of a datagram left for those that follow. */
+struct flb_fragment_key {
+    struct flb_addr source; /* as they arrive */
+    struct flb_addr destination;
+    __be32 id;
+    __u8 protocol; /* IPv4; 0 for IPv6, where the identification alone names the datagram */
+    __u8 family;   /* FLB_IPV4 or FLB_IPV6 */
+    __u8 pad[2];
+};
+struct flb_fragment {
+    __u64 addresses[4]; /* new source and destination, as in a recipe */
+    struct flb_hop hop; /* to the client; towards a backend its record is asked */
+    __u32 backend;
+    __u32 ticks; /* when the first one came */
+    __be32 id;   /* new identification; IPv4: in the first two bytes */
+    __u16 addresses_delta;
+    __u8 kind;      /* enum flb_fragment_kind */
+    __u8 direction; /* 0 from the client, 1 from the backend */
+};
+
+/* Map `icmp_budgets`, index processor: the ICMP errors that it may still make. */
+struct flb_icmp_budget {
+    __u64 next_ns; /* monotonic time at which the last one would have been due, had they come evenly */
+    __u64 pad[7];
+};
+#define FLB_ICMP_INTERVAL_NS 1000000ULL /* a thousand a second on each processor */
+#define FLB_ICMP_BURST 50               /* that many at once after a pause */
+
 /* ---- settings ----------------------------------------------------------------------------------------- */
 
 /* Map `settings`, one value: what a reload may change. */
@@ -335,6 +374,8 @@ struct flb_drop_counters {
     __u64 pad[7];
 };
 
+/* Map `fragment_ids`: the next identification towards the pairs of addresses that share a counter. Values are __u64. */
+
 /* Maps `service_turns` and `backend_ports`, index as in `services` and `backends`: counters that all processors
  * share, written once a connection. Values are __u64. */
 
@@ -374,6 +415,9 @@ FLB_ASSERT(sizeof(struct flb_tuple4) == 16);
 FLB_ASSERT(sizeof(struct flb_flow4) == 64);
 FLB_ASSERT(sizeof(struct flb_tuple6) == 40);
 FLB_ASSERT(sizeof(struct flb_flow6) == 128);
+FLB_ASSERT(sizeof(struct flb_fragment_key) == 40);
+FLB_ASSERT(sizeof(struct flb_fragment) == 64);
+FLB_ASSERT(sizeof(struct flb_icmp_budget) == 64);
 FLB_ASSERT(sizeof(struct flb_settings) == 192);
 FLB_ASSERT(sizeof(struct flb_backend_counters) == 64);
 FLB_ASSERT(sizeof(struct flb_drop_counters) == FLB_MAX_REASONS * 8 + 64);

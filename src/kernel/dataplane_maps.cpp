@@ -36,6 +36,7 @@ constexpr std::array sized_maps = {
     SizedMap{"snat_addresses", SizedBy::snat_addresses},
     SizedMap{"backend_counters", SizedBy::backend_counters},
     SizedMap{"drop_counters", SizedBy::processors},
+    SizedMap{"icmp_budgets", SizedBy::processors},
 };
 
 // Shapes must agree but for the number of entries of the maps that the daemon sizes.

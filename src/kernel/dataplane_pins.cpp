@@ -63,7 +63,7 @@ Result<void> check_privileges(std::vector<std::string>& warnings)
         return fail("the process may not load packet programs; it lacks" + missing, capability_remedy);
     if (!has(capabilities, CAP_PERFMON) && !administrator)
         warnings.emplace_back("the process lacks CAP_PERFMON: the kernel adds protections to the packet programs that "
-                           "make them slower, and may refuse them");
+                              "make them slower, and may refuse them");
     return {};
 }
 

@@ -27,6 +27,8 @@ Result<TableStore> TableStore::open(const MapSet& maps)
     TableStore store(maps);
     if (auto found = store.find_slices(); !found)
         return fail(found.error());
+    if (auto found = store.find_own_addresses(); !found)
+        return fail(found.error());
     return store;
 }
 
@@ -55,6 +57,17 @@ Result<void> TableStore::find_slices()
         pool.first = record.snat_first;
         pool.references++;
     }
+    return {};
+}
+
+Result<void> TableStore::find_own_addresses()
+{
+    auto listeners = maps_->at("listeners").entries<flb_listener_key, flb_listener>();
+    if (!listeners)
+        return fail(listeners.error());
+    for (const auto& [key, value] : *listeners)
+        if (is_own_address(key))
+            own_addresses_.insert(from_record(key));
     return {};
 }
 
@@ -95,7 +108,8 @@ Result<Tables> TableStore::read() const
     if (!listeners)
         return fail(listeners.error());
     for (const auto& [key, value] : *listeners)
-        tables.listeners.emplace(from_record(key), value.service);
+        if (!is_own_address(key))
+            tables.listeners.emplace(from_record(key), value.service);
     auto sources = maps_->at("sources").entries<flb_listener_key, flb_source>();
     if (!sources)
         return fail(sources.error());

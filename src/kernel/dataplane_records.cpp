@@ -22,9 +22,22 @@ flb_listener_key to_record(const ListenerKey& key)
 
 ListenerKey from_record(const flb_listener_key& record)
 {
-    return {.address = IpAddress::from_abi(record.address, static_cast<Family>(record.family)),
+    const unsigned family = record.family & ~static_cast<unsigned>(FLB_FAMILY_ADDRESS);
+    return {.address = IpAddress::from_abi(record.address, static_cast<Family>(family)),
         .port = ntohs(record.port),
         .protocol = static_cast<Protocol>(record.protocol)};
+}
+
+flb_listener_key to_own_address(const ListenerKey& key)
+{
+    flb_listener_key record = to_record(key);
+    record.family |= FLB_FAMILY_ADDRESS;
+    return record;
+}
+
+bool is_own_address(const flb_listener_key& record)
+{
+    return record.family & FLB_FAMILY_ADDRESS;
 }
 
 flb_source to_record(const SourceRow& row)

@@ -28,6 +28,9 @@ struct Slice {
 
 [[nodiscard]] flb_listener_key to_record(const ListenerKey& key);
 [[nodiscard]] ListenerKey from_record(const flb_listener_key& record);
+// A row that stands for a whole address under a protocol: key.port is 0.
+[[nodiscard]] flb_listener_key to_own_address(const ListenerKey& key);
+[[nodiscard]] bool is_own_address(const flb_listener_key& record);
 [[nodiscard]] flb_source to_record(const SourceRow& row);
 [[nodiscard]] SourceRow from_record(const flb_source& record, Family family);
 // Without its slots. `settings` tell how long a tick is.

@@ -84,13 +84,45 @@ std::span<std::uint32_t> TableStore::slot_numbers() const
 Result<void> TableStore::apply(const Tables& want, const std::vector<Change>& changes)
 {
     const auto kinds = make_prefilter(want);
+    const auto own_addresses = make_own_addresses(want);
     auto& prefilter = maps_->values<flb_prefilter>("prefilter")[0];
     widen_prefilter(prefilter, kinds);
+    if (auto added = add_own_addresses(own_addresses); !added)
+        return added;
     choose_stride(want);
     for (const auto& change : changes)
         if (auto done = carry_out(want, change); !done)
             return fail(std::move(done.error()).add_context("changing " + describe(change)));
     narrow_prefilter(prefilter, kinds);
+    return drop_own_addresses(own_addresses);
+}
+
+Result<void> TableStore::add_own_addresses(const std::set<ListenerKey>& want)
+{
+    const flb_listener value{};
+    for (const ListenerKey& key : want) {
+        if (own_addresses_.contains(key))
+            continue;
+        const auto record = to_own_address(key);
+        if (auto put = maps_->at("listeners").put(&record, &value); !put)
+            return put;
+        own_addresses_.insert(key);
+    }
+    return {};
+}
+
+Result<void> TableStore::drop_own_addresses(const std::set<ListenerKey>& want)
+{
+    for (auto key = own_addresses_.begin(); key != own_addresses_.end();) {
+        if (want.contains(*key)) {
+            ++key;
+            continue;
+        }
+        const auto record = to_own_address(*key);
+        if (auto removed = maps_->at("listeners").remove(&record); !removed)
+            return removed;
+        key = own_addresses_.erase(key);
+    }
     return {};
 }
 

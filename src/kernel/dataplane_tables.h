@@ -9,6 +9,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,8 +43,13 @@ private:
     SlotAllocator slots_;
     SlotAllocator addresses_;
     Pools pools_;
+    std::set<ListenerKey> own_addresses_; // rows of `listeners` for fragments, as make_own_addresses gives them
 
     [[nodiscard]] Result<void> find_slices();
+    [[nodiscard]] Result<void> find_own_addresses();
+    // As with the prefilter: what `want` has is there before the tables change, the rest goes after.
+    [[nodiscard]] Result<void> add_own_addresses(const std::set<ListenerKey>& want);
+    [[nodiscard]] Result<void> drop_own_addresses(const std::set<ListenerKey>& want);
     [[nodiscard]] Result<void> carry_out(const Tables& want, const Change& change);
     [[nodiscard]] Result<void> put_backend(BackendId id, const BackendRow& row);
     void remove_backend(BackendId id);

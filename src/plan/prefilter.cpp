@@ -22,4 +22,18 @@ std::array<std::uint8_t, FLB_PREFILTER_SIZE> make_prefilter(const Tables& tables
     return kinds;
 }
 
+std::set<ListenerKey> make_own_addresses(const Tables& tables)
+{
+    std::set<ListenerKey> keys;
+    for (const auto& [key, service] : tables.listeners)
+        keys.insert({.address = key.address, .port = 0, .protocol = key.protocol});
+    std::set<IpAddress> sources; // backends share them
+    for (const auto& [id, backend] : tables.backends)
+        sources.insert(backend.snat_addresses.begin(), backend.snat_addresses.end());
+    for (const IpAddress& address : sources)
+        for (const Protocol protocol : {Protocol::tcp, Protocol::udp})
+            keys.insert({.address = address, .port = 0, .protocol = protocol});
+    return keys;
+}
+
 } // namespace featherlb

@@ -141,6 +141,10 @@ struct WeightedBackend {
 // it, though flows of them may still live: who applies it decides when a bit may be cleared.
 [[nodiscard]] std::array<std::uint8_t, FLB_PREFILTER_SIZE> make_prefilter(const Tables& tables);
 
+// The addresses and protocols that certainly are ours, as keys with port 0: something listens there, or connections
+// to backends come from there.
+[[nodiscard]] std::set<ListenerKey> make_own_addresses(const Tables& tables);
+
 // What must be done to come from `have` to `want`, in an order that is safe under traffic: backends before the
 // services and listeners that lead to them, removals in reverse. After each change no listener leads to a service
 // that is not there, and no slot or source to a backend that is not there.

@@ -97,7 +97,7 @@ TEST_P(Forwarding, tcp_and_udp_with_the_same_ports_are_two_flows)
         tcp.back("SYN-ACK", tcp.syn_ack()), udp.back("answer", udp.answer(0, pattern(4)))});
 }
 
-TEST_P(Forwarding, decrements_the_ttl_and_drops_what_has_none_left)
+TEST_P(Forwarding, decrements_the_ttl_and_answers_what_has_none_left)
 {
     serve(1);
     const Connection c{*this};
@@ -109,10 +109,10 @@ TEST_P(Forwarding, decrements_the_ttl_and_drops_what_has_none_left)
     play({c.there("TTL 255", data)});
     for (const std::uint8_t ttl : {std::uint8_t{1}, std::uint8_t{0}}) {
         data.ttl = ttl;
-        expect_drop("from the client", data, FLB_DROP_ttl_exceeded);
+        expect_answer("from the client", data, FLB_DROP_ttl_exceeded, 0, service_address());
         Frame answer = c.answer_data(tcp_ack);
         answer.ttl = ttl;
-        expect_drop("from the backend", answer, FLB_DROP_ttl_exceeded);
+        expect_answer("from the backend", answer, FLB_DROP_ttl_exceeded, 0, snat_address());
     }
 }
 

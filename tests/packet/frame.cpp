@@ -53,8 +53,31 @@ std::uint16_t checksum(std::span<const std::uint8_t> bytes)
     return static_cast<std::uint16_t>(~sum);
 }
 
+Bytes icmp(const Frame& f)
+{
+    Bytes out, summed;
+    put8(out, f.icmp_type);
+    put8(out, f.icmp_code);
+    put16(out, 0);
+    put32(out, f.icmp_rest);
+    put(out, f.payload);
+    if (!f.is_ipv4()) {
+        put_address(summed, f.source);
+        put_address(summed, f.destination);
+        put32(summed, static_cast<std::uint32_t>(out.size()));
+        put32(summed, f.protocol);
+    }
+    put(summed, out);
+    set16(out, 2, checksum(summed));
+    return out;
+}
+
 Bytes transport(const Frame& f)
 {
+    if (f.bare)
+        return f.payload;
+    if (f.is_icmp())
+        return icmp(f);
     Bytes out;
     put16(out, f.sport);
     put16(out, f.dport);
@@ -137,7 +160,7 @@ std::size_t transport_offset(const Frame& frame)
 
 std::size_t packet_length(const Frame& frame)
 {
-    const std::size_t header = frame.is_tcp() ? 20 + frame.tcp_options.size() : 8;
+    const std::size_t header = frame.bare ? 0 : frame.is_tcp() ? 20 + frame.tcp_options.size() : 8;
     return transport_offset(frame) - network_offset(frame) + header + frame.payload.size();
 }
 
@@ -164,6 +187,13 @@ std::uint16_t transport_checksum(const Frame& frame, const Bytes& bytes)
 {
     const std::size_t at = transport_offset(frame) + (frame.is_tcp() ? 16 : 6);
     return static_cast<std::uint16_t>(bytes.at(at) << 8 | bytes.at(at + 1));
+}
+
+Bytes quote(const Frame& frame, std::size_t bytes)
+{
+    const Bytes all = to_bytes(frame);
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(network_offset(frame));
+    return {begin, begin + static_cast<std::ptrdiff_t>(std::min(bytes, packet_length(frame)))};
 }
 
 Frame padded(Frame frame)
@@ -208,10 +238,12 @@ Extension authentication()
     return extension;
 }
 
-Extension fragment(std::uint16_t offset, bool more)
+Extension fragment(std::uint16_t offset, bool more, std::uint32_t id)
 {
-    const unsigned word = static_cast<unsigned>(offset) << 3 | (more ? 1 : 0);
-    return {44, {0, static_cast<std::uint8_t>(word >> 8), static_cast<std::uint8_t>(word), 0, 0, 0x12, 0x34}};
+    Extension extension{44, {0}};
+    put16(extension.rest, static_cast<unsigned>(offset) << 3 | (more ? 1 : 0));
+    put32(extension.rest, id);
+    return extension;
 }
 
 Bytes timestamps()

@@ -19,7 +19,7 @@ using Bytes = std::vector<std::uint8_t>;
 using Mac = std::array<std::uint8_t, 6>;
 
 constexpr std::uint8_t tcp_fin = 0x01, tcp_syn = 0x02, tcp_rst = 0x04, tcp_psh = 0x08, tcp_ack = 0x10;
-constexpr std::uint8_t protocol_tcp = 6, protocol_udp = 17;
+constexpr std::uint8_t protocol_icmp = 1, protocol_tcp = 6, protocol_udp = 17, protocol_icmpv6 = 58;
 constexpr std::uint16_t tag_q = 0x8100, tag_ad = 0x88a8;
 
 struct Tag {
@@ -55,7 +55,10 @@ struct Frame {
     Bytes tcp_options; // a multiple of four bytes
     Bytes payload;
     bool without_checksum = false; // UDP over IPv4
-    Bytes padding;                 // behind the IP packet, as a card adds it to short frames
+    bool bare = false;             // no transport header: the payload is all that follows IP, as in later fragments
+    std::uint8_t icmp_type = 0, icmp_code = 0;
+    std::uint32_t icmp_rest = 0; // the second word of the header
+    Bytes padding;               // behind the IP packet, as a card adds it to short frames
 
     // Lies: what stands in the header instead of the right number.
     std::optional<std::uint16_t> length, udp_length;
@@ -63,6 +66,7 @@ struct Frame {
 
     [[nodiscard]] bool is_ipv4() const { return source.is_ipv4(); }
     [[nodiscard]] bool is_tcp() const { return protocol == protocol_tcp; }
+    [[nodiscard]] bool is_icmp() const { return protocol == protocol_icmp || protocol == protocol_icmpv6; }
 };
 
 [[nodiscard]] Bytes to_bytes(const Frame& frame);
@@ -74,6 +78,9 @@ struct Frame {
 // The transport checksum as it stands in the bytes.
 [[nodiscard]] std::uint16_t transport_checksum(const Frame& frame, const Bytes& bytes);
 
+// The first bytes of the IP packet, as an ICMP error quotes it.
+[[nodiscard]] Bytes quote(const Frame& frame, std::size_t bytes);
+
 // Fills the frame up to the 60 bytes that Ethernet wants, tags not counted.
 [[nodiscard]] Frame padded(Frame frame);
 // n bytes that differ.
@@ -83,7 +90,7 @@ struct Frame {
 [[nodiscard]] Extension destination_options(std::size_t extra_words = 0);
 [[nodiscard]] Extension routing();
 [[nodiscard]] Extension authentication();
-[[nodiscard]] Extension fragment(std::uint16_t offset, bool more);
+[[nodiscard]] Extension fragment(std::uint16_t offset, bool more, std::uint32_t id = 0x1234);
 [[nodiscard]] Bytes timestamps(); // of TCP, padded to 12 bytes
 
 // Lines that differ, as hex with offsets; empty if equal.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "harness.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include <arpa/inet.h>
@@ -118,7 +119,17 @@ void Harness::listen(const IpAddress& address, std::uint16_t port, std::uint8_t 
     key.protocol = protocol;
     key.family = static_cast<std::uint8_t>(address.family());
     plane_->put_listener(key, {service, 0});
+    put_own_address(address, protocol);
     mark(address, FLB_KIND_LISTENER);
+}
+
+void Harness::put_own_address(const IpAddress& address, std::uint8_t protocol)
+{
+    flb_listener_key key{};
+    key.address = address.to_abi();
+    key.protocol = protocol;
+    key.family = static_cast<std::uint8_t>(static_cast<unsigned>(address.family()) | FLB_FAMILY_ADDRESS);
+    plane_->put_listener(key, {});
 }
 
 void Harness::put_backend(unsigned n, unsigned service, flb_forward forward)
@@ -156,6 +167,8 @@ void Harness::put_snat_addresses(unsigned n, unsigned first, unsigned count)
     for (unsigned i = first; i < first + count; i++) {
         plane_->snat_addresses()[i].address = snat_address(i).to_abi();
         mark(snat_address(i), FLB_KIND_SNAT);
+        for (const std::uint8_t protocol : {protocol_tcp, protocol_udp})
+            put_own_address(snat_address(i), protocol);
     }
 }
 
@@ -269,6 +282,52 @@ void Harness::expect_reset(const std::string& what, const Frame& in, flb_drop_re
     const Outcome outcome = run(in);
     EXPECT_EQ(outcome.verdict, sent(clients(), clients())) << what << ": returned " << outcome.code;
     EXPECT_TRUE(same(to_bytes(out), outcome.bytes)) << what;
+    EXPECT_EQ(plane_->drops(reason), one + 1) << what;
+    EXPECT_EQ(all_drops(), all + 1) << what;
+}
+
+Frame Harness::answer_to(const Frame& in, flb_drop_reason reason, std::uint32_t mtu, const IpAddress& source) const
+{
+    constexpr std::size_t quoted = 128;
+    Frame out;
+    out.to = in.from;
+    out.from = in.to;
+    out.tags = in.tags;
+    out.source = source;
+    out.destination = in.source;
+    out.protocol = v6() ? protocol_icmpv6 : protocol_icmp;
+    out.tos = v6() ? 0 : 0xc0;
+    out.id = 0;
+    if (reason == FLB_DROP_too_big) {
+        out.icmp_type = v6() ? 2 : 3;
+        out.icmp_code = v6() ? 0 : 4;
+        out.icmp_rest = mtu;
+    } else {
+        out.icmp_type = v6() ? 3 : 11;
+    }
+    out.payload = quote(in, std::min(quoted, packet_length(in) & ~std::size_t{1}));
+    if (hook() == Hook::xdp)
+        return out;
+    // See bpf/answer.h: minus half the sum of the rest, in one's complement.
+    const std::size_t l4 = transport_offset(in) - network_offset(in), field = l4 + (in.is_tcp() ? 16 : 6);
+    std::uint32_t sum = 0;
+    for (std::size_t at = l4; at + 1 < out.payload.size(); at += 2)
+        if (at != field)
+            sum += static_cast<std::uint32_t>(out.payload[at] << 8 | out.payload[at + 1]);
+    const std::uint32_t half = (0xffff - sum % 0xffff) * 32768 % 0xffff;
+    out.payload[field] = static_cast<std::uint8_t>(half >> 8);
+    out.payload[field + 1] = static_cast<std::uint8_t>(half);
+    return out;
+}
+
+void Harness::expect_answer(const std::string& what, const Frame& in, flb_drop_reason reason, std::uint32_t mtu,
+    const IpAddress& source, std::uint32_t gso_size)
+{
+    const Interface& by = in.to == backends().mac ? backends() : clients();
+    const std::uint64_t all = all_drops(), one = plane_->drops(reason);
+    const Outcome outcome = run(to_bytes(in), by, gso_size);
+    EXPECT_EQ(outcome.verdict, sent(by, by)) << what << ": returned " << outcome.code;
+    EXPECT_TRUE(same(to_bytes(answer_to(in, reason, mtu, source)), outcome.bytes)) << what;
     EXPECT_EQ(plane_->drops(reason), one + 1) << what;
     EXPECT_EQ(all_drops(), all + 1) << what;
 }

@@ -106,6 +106,7 @@ public:
     void put_backend(unsigned n, unsigned service, flb_forward forward);
     void put_slots(unsigned service, const std::vector<unsigned>& backend_numbers);
     void listen(const IpAddress& address, std::uint16_t port, std::uint8_t protocol, unsigned service);
+    void put_own_address(const IpAddress& address, std::uint8_t protocol);     // as the daemon does for listeners
     void put_snat_addresses(unsigned backend, unsigned first, unsigned count); // a pool
     void set_ports(std::uint16_t first, std::uint16_t count, std::uint32_t stride);
     void mark(const IpAddress& address, std::uint8_t kinds);
@@ -130,6 +131,11 @@ public:
     void expect_pass(const std::string& what, const Bytes& in, const Interface& interface = clients());
     // The RST that answers a client's segment, sent back where it came from.
     void expect_reset(const std::string& what, const Frame& in, flb_drop_reason reason = FLB_DROP_no_flow);
+    // The ICMP error that we make about a packet, and that it is sent back where the packet came from.
+    [[nodiscard]] Frame answer_to(
+        const Frame& in, flb_drop_reason reason, std::uint32_t mtu, const IpAddress& source) const;
+    void expect_answer(const std::string& what, const Frame& in, flb_drop_reason reason, std::uint32_t mtu,
+        const IpAddress& source, std::uint32_t gso_size = 0);
     [[nodiscard]] std::uint64_t all_drops() const;
 
     // ---- the flow table

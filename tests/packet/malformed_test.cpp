@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Broken packets, fragments and packets that do not fit: passed or dropped with a reason, never mangled.
+// Broken packets, and packets that do not fit: passed, answered or dropped with a reason, never mangled.
 #include <algorithm>
 
 #include "harness.h"
@@ -207,48 +207,6 @@ TEST_P(Malformed, every_header_byte_may_be_anything)
     }
 }
 
-// ---- fragments ---------------------------------------------------------------------------------------------
-
-TEST_P(Malformed, fragments_are_dropped_where_they_have_ports_and_left_alone_where_not)
-{
-    for (const flb_forward forward : {FLB_SNAT, FLB_DNAT}) {
-        use({});
-        serve(1, {.forward = forward});
-        const Connection c = connection(forward, protocol_udp);
-        const auto as_fragment = [this](Frame f, std::uint16_t offset, bool more) {
-            if (v6())
-                f.extensions = {fragment(offset, more)};
-            else
-                f.fragment = static_cast<std::uint16_t>(offset | (more ? 0x2000 : 0));
-            f.udp_length = std::uint16_t{3000}; // of the whole
-            return f;
-        };
-        const Frame question = c.request(0, pattern(64)), answer = c.answer(0, pattern(64));
-        for (const bool known : {false, true}) {
-            if (known)
-                play({c.there("question", question), c.back("answer", answer)});
-            expect_drop("first fragment", as_fragment(question, 0, true), FLB_DROP_fragment);
-            expect_pass("one in the middle", as_fragment(question, 8, true));
-            expect_pass("the last", as_fragment(question, 80, false));
-            expect_pass("a later one of the backend", as_fragment(answer, 80, false));
-        }
-        expect_drop("the backend's first", as_fragment(answer, 0, true), FLB_DROP_fragment);
-        EXPECT_EQ(entries().size(), 2u);
-    }
-}
-
-TEST_P(Malformed, a_first_fragment_for_another_port_is_not_ours)
-{
-    serve(1);
-    Frame f = Connection{.h = *this, .protocol = protocol_udp}.request(0, pattern(64));
-    f.dport = 53;
-    if (v6())
-        f.extensions = {fragment(0, true)};
-    else
-        f.fragment = 0x2000;
-    expect_pass("first fragment", f);
-}
-
 // ---- packets that do not fit -------------------------------------------------------------------------------
 
 TEST_P(Malformed, a_packet_larger_than_the_way_out_is_too_big)
@@ -259,7 +217,8 @@ TEST_P(Malformed, a_packet_larger_than_the_way_out_is_too_big)
     const std::size_t headers = packet_length(c.request_data(tcp_ack));
     const auto both = [&](std::size_t fits) {
         play({c.there("fits", c.request_data(tcp_ack, pattern(fits - headers)))});
-        expect_drop("one more byte", c.request_data(tcp_ack, pattern(fits - headers + 1)), FLB_DROP_too_big);
+        expect_answer("one more byte", c.request_data(tcp_ack, pattern(fits - headers + 1)), FLB_DROP_too_big,
+            static_cast<std::uint32_t>(fits), service_address());
     };
     both(1500);
     backend(1).mtu = 1400; // of the route
@@ -269,7 +228,8 @@ TEST_P(Malformed, a_packet_larger_than_the_way_out_is_too_big)
     both(1300);
     iface(clients()).mtu = 1280;
     play({c.back("fits", c.answer_data(tcp_ack, pattern(1280 - headers)))});
-    expect_drop("to the client", c.answer_data(tcp_ack, pattern(1281 - headers)), FLB_DROP_too_big);
+    expect_answer(
+        "to the client", c.answer_data(tcp_ack, pattern(1281 - headers)), FLB_DROP_too_big, 1280, snat_address());
 }
 
 TEST_P(Malformed, a_packet_of_many_segments_is_judged_by_the_segments)
@@ -286,9 +246,8 @@ TEST_P(Malformed, a_packet_of_many_segments_is_judged_by_the_segments)
     const Outcome outcome = run(to_bytes(f), clients(), segment);
     EXPECT_EQ(outcome.verdict, Verdict::redirect);
     EXPECT_TRUE(same(to_bytes(c.forwarded(f)), outcome.bytes));
-    EXPECT_EQ(run(to_bytes(f), clients(), segment + 1).verdict, Verdict::drop);
-    EXPECT_EQ(plane().drops(FLB_DROP_too_big), 1u);
-    EXPECT_EQ(run(to_bytes(f)).verdict, Verdict::drop) << "not cut into segments";
+    expect_answer("segments that are too large", f, FLB_DROP_too_big, 1500, service_address(), segment + 1);
+    expect_answer("not cut into segments", f, FLB_DROP_too_big, 1500, service_address());
 }
 
 } // namespace

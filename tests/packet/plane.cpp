@@ -62,9 +62,10 @@ Outcome run_skb(int program, const Bytes& in, __sk_buff& context)
     return out;
 }
 
+template <typename Key>
 void clear_hash(int fd)
 {
-    flb_listener_key key{};
+    Key key{};
     while (bpf_map_get_next_key(fd, nullptr, &key) == 0)
         bpf_map_delete_elem(fd, &key);
 }
@@ -120,7 +121,8 @@ void Plane::load(Sets sets)
         std::map<const char*, std::uint32_t>{{"services", max_services}, {"service_turns", max_services},
             {"names", max_services}, {"slots", max_chunks}, {"backends", max_backends}, {"backend_ports", max_backends},
             {"backend_marks", max_backends}, {"snat_addresses", max_snat_addresses}, {"flows4", sets.ipv4},
-            {"flows6", sets.ipv6}, {"backend_counters", max_backends * processors_}, {"drop_counters", processors_}})
+            {"flows6", sets.ipv6}, {"backend_counters", max_backends * processors_}, {"drop_counters", processors_},
+            {"icmp_budgets", processors_}})
         set_size(object, name, entries);
     struct flb_load constants {};
     constants.flow_seed[0] = 0x9d2c5680'12345678;
@@ -169,8 +171,9 @@ void Plane::clear()
 {
     for (const auto& [name, memory] : memory_)
         std::memset(memory.data(), 0, memory.size());
-    clear_hash(bpf_map__fd(programs_->xdp->maps.listeners));
-    clear_hash(bpf_map__fd(programs_->xdp->maps.sources));
+    clear_hash<flb_listener_key>(bpf_map__fd(programs_->xdp->maps.listeners));
+    clear_hash<flb_listener_key>(bpf_map__fd(programs_->xdp->maps.sources));
+    clear_hash<flb_fragment_key>(bpf_map__fd(programs_->xdp->maps.fragments));
     settings().abi = FLB_ABI;
     settings().tick_shift = tick_shift;
     settings().hz = hz;
@@ -186,6 +189,26 @@ void Plane::put_source(const flb_listener_key& key, const flb_source& value) con
 {
     if (bpf_map_update_elem(bpf_map__fd(programs_->xdp->maps.sources), &key, &value, BPF_ANY) != 0)
         throw std::system_error(errno, std::generic_category(), "sources");
+}
+
+std::vector<std::pair<flb_fragment_key, flb_fragment>> Plane::fragments() const
+{
+    const int fd = bpf_map__fd(programs_->xdp->maps.fragments);
+    std::vector<std::pair<flb_fragment_key, flb_fragment>> all;
+    flb_fragment_key key{}, next{};
+    for (void* last = nullptr; bpf_map_get_next_key(fd, last, &next) == 0; last = &key) {
+        key = next;
+        flb_fragment value{};
+        if (bpf_map_lookup_elem(fd, &key, &value) == 0)
+            all.emplace_back(key, value);
+    }
+    return all;
+}
+
+void Plane::put_fragment(const flb_fragment_key& key, const flb_fragment& value) const
+{
+    if (bpf_map_update_elem(bpf_map__fd(programs_->xdp->maps.fragments), &key, &value, BPF_ANY) != 0)
+        throw std::system_error(errno, std::generic_category(), "fragments");
 }
 
 std::uint64_t Plane::drops(std::uint32_t reason) const

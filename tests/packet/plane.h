@@ -13,6 +13,8 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/fd.h"
 #include "featherlb/abi.h"
@@ -77,6 +79,11 @@ public:
 
     void put_listener(const flb_listener_key& key, const flb_listener& value) const;
     void put_source(const flb_listener_key& key, const flb_source& value) const;
+
+    // What the first fragments of datagrams left.
+    [[nodiscard]] std::vector<std::pair<flb_fragment_key, flb_fragment>> fragments() const;
+    void put_fragment(const flb_fragment_key& key, const flb_fragment& value) const;
+    [[nodiscard]] std::span<flb_icmp_budget> icmp_budgets() const { return table<flb_icmp_budget>("icmp_budgets"); }
 
     // Sums over the processors.
     [[nodiscard]] std::uint64_t drops(std::uint32_t reason) const;

@@ -36,13 +36,39 @@ Bytes extension_headers(Harness& h)
     return changed_syn(h, [](Frame& f) { f.extensions.assign(7, destination_options()); });
 }
 
-Bytes first_fragment(Harness& h)
+Bytes early_fragment(Harness& h)
 {
     return changed_syn(h, [&h](Frame& f) {
+        f.bare = true;
+        f.payload = pattern(16);
         if (h.v6())
-            f.extensions = {fragment(0, true)};
+            f.extensions = {fragment(3, true)};
         else
-            f.fragment = 0x2000;
+            f.fragment = 0x2003;
+    });
+}
+
+// An error that quotes no ports.
+Bytes short_quote(Harness& h)
+{
+    h.serve(1);
+    const Frame syn = h.connection().syn();
+    Frame f = syn;
+    f.destination = syn.destination;
+    f.protocol = h.v6() ? protocol_icmpv6 : protocol_icmp;
+    f.icmp_type = h.v6() ? 1 : 3;
+    Frame answer = syn;
+    std::swap(answer.source, answer.destination);
+    f.payload = quote(answer, h.v6() ? 44 : 24);
+    return to_bytes(f);
+}
+
+// Nobody is told about a packet from an address that is not one station's.
+Bytes used_up(Harness& h)
+{
+    return changed_syn(h, [&h](Frame& f) {
+        f.ttl = 1;
+        f.source = IpAddress::parse(h.v6() ? "ff02::1" : "224.0.0.1").value();
     });
 }
 
@@ -108,7 +134,10 @@ Bytes same_tuple(Harness& h)
 
 Bytes too_big(Harness& h)
 {
-    return changed_syn(h, [](Frame& f) { f.payload = pattern(1500); });
+    return changed_syn(h, [&h](Frame& f) {
+        f.payload = pattern(1500);
+        f.source = IpAddress::parse(h.v6() ? "ff02::1" : "224.0.0.1").value();
+    });
 }
 
 Bytes no_service(Harness& h)
@@ -162,8 +191,8 @@ const std::map<flb_drop_reason, Provocation> provocations = {
     {FLB_DROP_bad_tcp_header, [](Harness& h) { return changed_syn(h, [](Frame& f) { f.tcp_words = 3; }); }},
     {FLB_DROP_bad_tcp_flags, [](Harness& h) { return changed_syn(h, [](Frame& f) { f.flags = 0; }); }},
     {FLB_DROP_extension_headers, extension_headers},
-    {FLB_DROP_fragment, first_fragment},
-    {FLB_DROP_ttl_exceeded, [](Harness& h) { return changed_syn(h, [](Frame& f) { f.ttl = 1; }); }},
+    {FLB_DROP_fragment, early_fragment},
+    {FLB_DROP_ttl_exceeded, used_up},
     {FLB_DROP_no_flow, [](Harness& h) { return changed_syn(h, [](Frame& f) { f.flags = tcp_rst; }); }},
     {FLB_DROP_no_backend, no_backend},
     {FLB_DROP_backend_unresolved, unresolved},
@@ -177,6 +206,7 @@ const std::map<flb_drop_reason, Provocation> provocations = {
     {FLB_DROP_superseded, late_answer},
     {FLB_DROP_backend_down, rst_to_a_dead_backend},
     {FLB_DROP_refused, refused},
+    {FLB_DROP_icmp_broken, short_quote},
 };
 
 const std::map<flb_drop_reason, std::string> excuses = {
@@ -184,7 +214,6 @@ const std::map<flb_drop_reason, std::string> excuses = {
     {FLB_DROP_denied, "not given yet"},
     {FLB_DROP_source_rate, "not given yet"},
     {FLB_DROP_source_connections, "not given yet"},
-    {FLB_DROP_icmp_broken, "not given yet"},
 };
 
 #define LIST(name, text) {FLB_DROP_##name, #name},

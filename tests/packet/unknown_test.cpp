@@ -163,8 +163,8 @@ TEST_P(Unknown, an_orphaned_reply_that_does_not_fit_its_route_is_too_big)
 {
     serve(1, {.forward = FLB_DNAT});
     iface(clients()).mtu = iface(backends()).mtu = 9000;
-    expect_drop("2,000 bytes over a route of 1,500", connection(FLB_DNAT).answer_data(tcp_ack, pattern(2000)),
-        FLB_DROP_too_big);
+    expect_answer("2,000 bytes over a route of 1,500", connection(FLB_DNAT).answer_data(tcp_ack, pattern(2000)),
+        FLB_DROP_too_big, 1500, service_address());
 }
 
 TEST_P(Unknown, dnat_leaves_other_packets_of_a_backends_machine_alone)

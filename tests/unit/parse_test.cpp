@@ -98,7 +98,7 @@ TEST(Parse, follows_extension_headers_within_bounds)
     EXPECT_EQ(parse_bytes(macs + type6 + ipv6(0, options(17, 200) + udp)).found.l4, 54u + 201 * 8);
     EXPECT_EQ(parse_bytes(macs + type6 + ipv6(0, options(60, 200) + options(17, 100) + udp)).step,
         FLB_DROP_extension_headers);
-    EXPECT_EQ(parse_bytes(macs + type6 + ipv6(0, options(58, 0) + zeros(8))).step, STEP_PASS);
+    EXPECT_EQ(parse_bytes(macs + type6 + ipv6(0, options(58, 0) + zeros(8))).step, STEP_ICMP);
     EXPECT_EQ(parse_bytes(macs + type6 + ipv6(59, {})).step, STEP_PASS);
 }
 
@@ -107,11 +107,12 @@ TEST(Parse, knows_fragments)
     const auto header = [](std::uint8_t low) { return Bytes{6, 0, 0, low, 0, 0, 0, 1}; };
     EXPECT_EQ(parse_bytes(macs + type6 + ipv6(44, header(0) + tcp)).found.fragment, 0) << "atomic";
     EXPECT_EQ(parse_bytes(macs + type6 + ipv6(44, header(1) + tcp)).found.fragment, IS_FRAGMENT);
-    EXPECT_EQ(parse_bytes(macs + type6 + ipv6(44, header(9) + tcp)).step, STEP_PASS);
+    EXPECT_EQ(parse_bytes(macs + type6 + ipv6(44, header(1) + tcp)).found.fragment_at, 54);
+    EXPECT_EQ(parse_bytes(macs + type6 + ipv6(44, header(9) + tcp)).step, STEP_FOLLOWER);
     EXPECT_EQ(parse_bytes(macs + type4 + ipv4(6, tcp, {}, 0x4000)).found.fragment, 0) << "don't fragment";
     EXPECT_EQ(parse_bytes(macs + type4 + ipv4(6, tcp, {}, 0x2000)).found.fragment, IS_FRAGMENT);
-    EXPECT_EQ(parse_bytes(macs + type4 + ipv4(6, tcp, {}, 0x2001)).step, STEP_PASS);
-    EXPECT_EQ(parse_bytes(macs + type4 + ipv4(6, tcp, {}, 0x0001)).step, STEP_PASS);
+    EXPECT_EQ(parse_bytes(macs + type4 + ipv4(6, tcp, {}, 0x2001)).step, STEP_FOLLOWER);
+    EXPECT_EQ(parse_bytes(macs + type4 + ipv4(6, tcp, {}, 0x0001)).step, STEP_FOLLOWER);
 }
 
 TEST(Parse, records_tags_wherever_they_are)
