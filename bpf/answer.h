@@ -140,9 +140,9 @@ FLB_INLINE int answer_sum_quote(hook_context* context, const __u32 at, __u32 l4,
     return STEP_NEXT;
 }
 
-/* Writes everything before the quote, which begins behind `headers` bytes. */
-FLB_INLINE int answer_write(const int v6, hook_context* context, const struct packet* p, const struct flb_iface* out,
-    const __u64* source, __u32 quote, __u32 reason, __u32 mtu)
+/* Writes what stands before the quote, but for the link addresses. */
+FLB_INLINE int answer_write(const int v6, hook_context* context, const struct packet* p, const __u64* source,
+    __u32 quote, __u32 reason, __u32 mtu)
 {
     const __u32 network = v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
     const __u32 grown = network + sizeof(struct icmp_message);
@@ -158,8 +158,6 @@ FLB_INLINE int answer_write(const int v6, hook_context* context, const struct pa
     if (step || data + at > end)
         return FLB_DROP_rewrite_failed;
     eth = data;
-    __builtin_memcpy(eth->h_dest, p->from.mac, ETH_ALEN);
-    __builtin_memcpy(eth->h_source, out->mac, ETH_ALEN);
     eth->h_proto = v6 ? swap16(ETH_P_IPV6) : swap16(ETH_P_IP);
     message = data + sizeof(*eth) + network;
     message->check = 0;
@@ -187,6 +185,7 @@ FLB_INLINE int answer(const int v6, hook_context* context, __u32 reason, __u32 m
     struct slow* s = bpf_map_lookup_elem(&slow_memory, &zero);
     struct packet* p;
     struct flb_iface* out;
+    struct ethhdr* eth;
     __u64 source[2];
     int step;
 
@@ -207,14 +206,17 @@ FLB_INLINE int answer(const int v6, hook_context* context, __u32 reason, __u32 m
     if (!step)
         step = hook_grow(context, (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)) + sizeof(struct icmp_message));
     if (!step)
-        step = answer_write(v6, context, p, out, source, quote, reason, mtu);
+        step = answer_write(v6, context, p, source, quote, reason, mtu);
     if (step)
-        return step;
+        return (int)reason;
     p->from.link &= (__u16)~FLB_LINK_TAGS;
     step = hook_set_tags(context, p, &back);
-    if (!step)
-        s->verdict = hook_send(context, out);
-    return step;
+    eth = hook_data(context);
+    if (step || (void*)(eth + 1) > hook_end(context))
+        return (int)reason;
+    replay_macs(eth, &back, out);
+    s->verdict = hook_send(context, out);
+    return STEP_NEXT;
 }
 
 /* Global functions, so that they are verified once, by themselves. */

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 from labkit import clients, config
+from labkit.backends import HTTP_PORT
 from labkit.netns import run
 from labkit.topology import service_address
 
@@ -30,6 +31,17 @@ def balancer(two_armed, hook, make_balancer):
 def test_the_balancer_answers_ping_on_its_own_and_on_service_addresses(two_armed, balancer, address):
     text = two_armed.network.client.ns.run(["ping", "-c", "20", "-i", "0.01", "-W", "1", address]).stdout
     assert " 0% packet loss" in text
+
+
+@pytest.mark.parametrize("address", ("10.1.0.1", "fd00:1::1", "10.9.0.1", "fd00:9::1"))
+def test_ping_is_answered_where_a_service_listens_on_every_address(two_armed, hook, make_balancer, address):
+    """`*:80/tcp`: the machine's own addresses are service addresses."""
+    network = two_armed.network
+    services = [config.service("web", ["*:80/tcp"], network.backends, 4, HTTP_PORT)]
+    with make_balancer(network, config.configuration(network, services, hook)):
+        for size in ("56", "4000"):
+            text = network.client.ns.run(["ping", "-c", "5", "-i", "0.01", "-W", "1", "-s", size, address]).stdout
+            assert " 0% packet loss" in text
 
 
 def test_big_and_fragmented_pings_pass(two_armed, balancer):

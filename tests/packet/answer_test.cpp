@@ -130,9 +130,9 @@ TEST_P(Answer, goes_to_no_address_that_is_not_one_stations)
 {
     serve(1);
     Frame f = used_up(Connection{*this}.syn());
-    for (const char* source : v6() ? std::initializer_list<const char*>{"ff02::1", "::"}
-                                   : std::initializer_list<const char*>{
-                                         "224.0.0.1", "255.255.255.255", "240.0.0.1", "0.0.0.0", "127.0.0.1"}) {
+    for (const char* source :
+        v6() ? std::vector<const char*>{"ff02::1", "::"}
+             : std::vector<const char*>{"224.0.0.1", "255.255.255.255", "240.0.0.1", "0.0.0.0", "127.0.0.1"}) {
         f.source = IpAddress::parse(source).value();
         expect_drop(source, f, FLB_DROP_ttl_exceeded);
     }
