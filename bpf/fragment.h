@@ -61,7 +61,10 @@ FLB_INLINE __be32 fragment_new_id(const int v6, const __u64* addresses)
     }
     index = (__u32)h & (FLB_FRAGMENT_IDS - 1);
     next = bpf_map_lookup_elem(&fragment_ids, &index);
-    return next ? (__be32)((h >> 32) + __sync_fetch_and_add(next, 1)) : 0;
+    if (!next)
+        return 0;
+    h = (h >> 32) + __sync_fetch_and_add(next, 1);
+    return v6 ? swap32((__u32)h) : swap16((__u16)h);
 }
 
 FLB_INLINE int fragment_set_id(const int v6, hook_context* context, const struct packet* p, __be32 id)

@@ -69,10 +69,6 @@ protected:
     [[nodiscard]] std::size_t least() const { return (v6() ? 40 : 20) + 8; } // bytes of a quote
 };
 INSTANTIATE_TEST_SUITE_P(hooks, Icmp, every_way, name_of);
-class Icmp6 : public Icmp {};
-INSTANTIATE_TEST_SUITE_P(hooks, Icmp6, ipv6_ways, name_of);
-class Icmp4 : public Icmp {};
-INSTANTIATE_TEST_SUITE_P(hooks, Icmp4, ipv4_ways, name_of);
 
 TEST_P(Icmp, errors_of_both_sides_reach_who_sent_the_packet)
 {
