@@ -30,7 +30,7 @@
 #ifndef FEATHERLB_FLOW_H
 #define FEATHERLB_FLOW_H
 
-#include "atomic.h"
+#include "flow_word.h"
 
 #define FLOW_ADDRESS_WORDS(v6) ((v6) ? 4 : 1) /* both addresses, in 64-bit words */
 #define FLOW_KEY_WORDS(v6) ((v6) ? 5 : 2)
@@ -81,64 +81,6 @@ struct flow_request {
     __u32 taken;      /* FLOW_REPLY_TAKE: the key was one's that was not proven */
     __u32 pad;
 };
-
-/* A number that the verifier shall see bounded: one that comes back from the stack has lost its bounds, and the
- * empty asm keeps the compiler from knowing better and leaving out the mask. */
-FLB_INLINE __u32 bounded(__u32 number, __u32 mask)
-{
-    asm volatile("" : "+r"(number));
-    return number & mask;
-}
-
-FLB_INLINE __u32 flow_state(__u64 ctl)
-{
-    return (__u32)(ctl >> FLB_CTL_STATE_SHIFT) & 0x7f;
-}
-
-FLB_INLINE __u32 flow_generation(__u64 ctl)
-{
-    return (__u32)(ctl >> FLB_CTL_GENERATION_SHIFT);
-}
-
-FLB_INLINE __u64 flow_with_state(__u64 ctl, __u32 state, __u32 now)
-{
-    return (ctl & ~(FLB_CTL_STATE | 0xffffffffULL)) | (__u64)state << FLB_CTL_STATE_SHIFT | now;
-}
-
-FLB_INLINE int flow_is_live(__u64 ctl)
-{
-    return flow_state(ctl) > FLB_FLOW_BUSY;
-}
-
-FLB_INLINE int flow_is_proven(__u32 state)
-{
-    return state >= FLB_FLOW_ESTABLISHED;
-}
-
-/* An entry of the backend's direction. One that is superseded is an orphan from the beginning, but holds its key
- * like any entry that is not proven. */
-FLB_INLINE int flow_is_reply(__u32 state)
-{
-    return state == FLB_FLOW_REPLY || state == FLB_FLOW_REPLY_NEW || state == FLB_FLOW_SUPERSEDED;
-}
-
-/* States in which a new SYN from the client begins a new connection. */
-FLB_INLINE int flow_is_closing(__u32 state)
-{
-    return state == FLB_FLOW_FIN_CLIENT || state == FLB_FLOW_FIN_BACKEND || state >= FLB_FLOW_CLOSED_CLIENT;
-}
-
-FLB_INLINE int flow_is_closed(__u32 state)
-{
-    return state == FLB_FLOW_CLOSED_CLIENT || state == FLB_FLOW_CLOSED_BACKEND;
-}
-
-FLB_INLINE int flow_has_expired(__u64 ctl, __u32 now, const struct flb_settings* settings)
-{
-    __s32 idle = (__s32)(now - (__u32)ctl);
-
-    return idle > (__s32)settings->timeout[bounded(flow_state(ctl), FLB_FLOW_STATES - 1)];
-}
 
 FLB_INLINE __u64 flow_hash(const int v6, const struct flow_key* key)
 {
