@@ -145,14 +145,15 @@ def test_panic_uses_all(place, network):
         assert names(network) == {"b1": 6, "b2": 6}
 
 
-def test_all_down_is_told_to_the_data_plane(place, network):
+def test_when_all_are_down_clients_are_refused(place, network):
     with Featherlb(network, web(network, TCP, all_down="refuse")) as running:
         wait_checked(running)
         for server in place.servers.nginx:
             server.kill()
         wait_for("all down", lambda: running.status()["services"][0]["refusing"], 5)
-        with pytest.raises(OSError):
-            clients.http_get(network.client.ns, (VIP, 80), timeout=0.5)
+        for _ in range(5):
+            with pytest.raises(ConnectionRefusedError):
+                clients.connect(network.client.ns, (VIP, 80), timeout=0.5)
         for server in place.servers.nginx:
             server.start()
         wait_for("all up", lambda: all(b["state"] == "up" for b in running.status()["services"][0]["backends"]), 5)
@@ -298,6 +299,32 @@ def test_killing_one_of_three_under_load_harms_no_connection_of_the_others(place
     assert all(watched.requests[name] > before[name] + 20 for name in ("b2", "b3"))
 
 
+@pytest.mark.parametrize("what", ("reset", "rehash", "keep"))
+def test_connections_of_a_backend_that_is_down_meet_what_is_configured(place, network, what):
+    """The check fails, the server does not: so `keep` has something to keep."""
+    page = place.servers.nginx[0].directory / "files" / "fate.txt"
+    for server in place.servers.nginx:
+        (server.directory / "files" / "fate.txt").write_text("well\n")
+    health = {**HTTP, "path": "/fate.txt", "port": HTTP_PORT}
+    config = configuration(network, [{**service("echo", [endpoint(VIP, 7) + "/tcp"], network.backends, 4, ECHO_PORT),
+                                      "health": health, "on_backend_down": what}])
+    with Featherlb(network, config) as running:
+        wait_checked(running)
+        socks = [clients.connect(network.client.ns, (VIP, 7)) for _ in range(3)]
+        for sock in socks:
+            clients.echo_every_length(sock, range(1, 10), stream=True)
+        page.unlink()
+        wait_state(running, 0, "down", FALL * INTERVAL + TIMEOUT + SLACK)
+        ended = 0
+        for sock in socks:
+            try:
+                clients.echo_every_length(sock, range(1, 10), stream=True)
+            except ConnectionResetError:
+                ended += 1
+            sock.close()
+    assert ended == (0 if what == "keep" else 1)
+
+
 def test_a_drain_has_its_deadline(network):
     def config(hosts, **settings):
         return configuration(network, [
@@ -315,3 +342,7 @@ def test_a_drain_has_its_deadline(network):
                 b["address"].startswith("10.2.0.11:") and b["tcp_fate"] == "reset"
                 for b in running.status()["services"][0]["backends"]), 6)
             assert "has drained for 3s, its drain_timeout" in running.log()
+            with pytest.raises(ConnectionResetError):
+                clients.echo_every_length(sock, range(1, 10), stream=True)
+        with clients.connect(network.client.ns, (VIP, 7)) as sock:
+            clients.echo_every_length(sock, range(1, 10), stream=True)
