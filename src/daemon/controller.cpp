@@ -68,6 +68,7 @@ Controller::Controller(
     ControllerOptions options, Loop& loop, Log& log, Network& network, Plane& plane, Resolver& resolver, Prober& prober)
     : options_(std::move(options)), loop_(loop), log_(log), network_(network), plane_(plane), resolver_(resolver),
       ways_(network, loop, log), interfaces_(plane, log), sweeping_(loop, plane, log, [this] { on_pass(); }),
+      waking_(loop, plane, log, options_.open_sender),
       health_(loop, log, prober, [this] { converge_within(health_delay); }), drains_(loop), crowding_(log),
       started_at_(loop.now())
 {
@@ -130,6 +131,7 @@ Result<void> Controller::carry_out(const Plan& plan)
         return recorded;
     if (Result<void> applied = apply(plan); !applied)
         return applied;
+    waking_.look();
     Result<void> attached = interfaces_.attach(plan.chosen);
     warn_of_ways_out(plan);
     for (const auto& moment : {ways_.patience_ends(), drains_.next_deadline()}) {

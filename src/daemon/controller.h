@@ -26,6 +26,7 @@
 #include "daemon/plane.h"
 #include "daemon/resolver.h"
 #include "daemon/sweeping.h"
+#include "daemon/waking.h"
 #include "daemon/ways.h"
 #include "observe/status.h"
 
@@ -51,6 +52,7 @@ struct ControllerOptions {
     std::string pins; // for status only; empty: ephemeral
     std::function<HostPorts()> read_ports;
     std::function<tl::expected<Config, ConfigErrors>(const std::string& file)> load = load_config;
+    Waking::Open open_sender; // empty: clients that only wait are not woken
 };
 
 class Controller {
@@ -107,6 +109,7 @@ private:
     void say_panics(const Tables& before);
     void check_health();
     void warn_of_ways_out(const Plan& plan);
+    void prepare_waking();
     void warn_of_fixed_settings(const Config& config);
 
     // Plans and carries out with what is configured now. A failure is logged once and tried again.
@@ -135,6 +138,7 @@ private:
     Ways ways_;
     Interfaces interfaces_;
     Sweeping sweeping_;
+    Waking waking_;
     Health health_;
     Drains drains_;
     Crowding crowding_;

@@ -159,6 +159,7 @@ void Controller::commit(const Plan& plan)
     drains_.configure(*config_);
     loaded_at_ = wall_clock();
     report.changes = plan.changes.size();
+    prepare_waking();
     interfaces_.look_again();
     const Result<void> carried = carry_out(plan);
     if (!carried) {
@@ -217,6 +218,15 @@ void Controller::log_load(const Load& load)
     else if (!load.starting)
         log_.error("reload of {} {}", load.report.file,
             load.report.result == LoadReport::Result::invalid ? "refused: nothing was changed" : "failed");
+}
+
+void Controller::prepare_waking()
+{
+    const auto resets = [](const ServiceConfig& service) {
+        return service.failure.tcp == BackendDown::reset || service.failure.drain_timeout;
+    };
+    if (config_->drain_timeout || std::any_of(config_->services.begin(), config_->services.end(), resets))
+        waking_.prepare();
 }
 
 void Controller::warn_of_fixed_settings(const Config& config)

@@ -204,6 +204,7 @@ BackendStatus Controller::backend_status(
         status.flows = counts.by_backend[id];
     const BackendCounts totals = plane_.backend_counts(id);
     status.connections = totals.connections;
+    status.refused = totals.refused;
     status.packets_in = totals.packets[0];
     status.packets_out = totals.packets[1];
     status.bytes_in = totals.bytes[0];

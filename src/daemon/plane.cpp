@@ -11,8 +11,8 @@ namespace featherlb {
 namespace {
 
 constexpr const char* map_names[] = {"settings", "prefilter", "ifaces", "listeners", "sources", "services", "slots",
-    "backends", "snat_addresses", "service_turns", "backend_ports", "flows4", "flows6", "backend_counters",
-    "drop_counters", "names"};
+    "backends", "snat_addresses", "service_turns", "backend_ports", "backend_marks", "flows4", "flows6",
+    "backend_counters", "drop_counters", "names"};
 
 // The kernel tells entries and memory of a map in the fdinfo of its descriptor.
 MapFacts map_facts(const char* name, int fd)
@@ -72,6 +72,14 @@ public:
     Result<bool> sweep(std::uint32_t sets) override { return plane_.sweep(sets); }
     const FlowCounts& flow_counts() const override { return plane_.flow_counts(); }
     SweepTotals sweep_totals() const override { return plane_.sweep_totals(); }
+    std::set<BackendId> resetting() const override { return plane_.resetting(); }
+    bool walk_clients(std::uint32_t sets, std::size_t most, const std::set<BackendId>& backends,
+        std::vector<WaitingClient>& found) override
+    {
+        return plane_.walk_clients(sets, most, backends, found);
+    }
+    void rewind_clients() override { plane_.rewind_clients(); }
+    std::optional<LinkOut> link_out(const flb_hop& hop) const override { return plane_.link_out(hop); }
     BackendCounts backend_counts(BackendId backend) const override { return plane_.backend_counts(backend); }
     DropCounts drop_counts() const override { return plane_.drop_counts(); }
     std::uint64_t evictions() const override { return plane_.evictions(); }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -44,6 +45,11 @@ public:
     [[nodiscard]] virtual Result<bool> sweep(std::uint32_t sets) = 0;
     [[nodiscard]] virtual const FlowCounts& flow_counts() const = 0;
     [[nodiscard]] virtual SweepTotals sweep_totals() const = 0;
+    [[nodiscard]] virtual std::set<BackendId> resetting() const = 0;
+    [[nodiscard]] virtual bool walk_clients(std::uint32_t sets, std::size_t most, const std::set<BackendId>& backends,
+        std::vector<WaitingClient>& found) = 0;
+    virtual void rewind_clients() = 0;
+    [[nodiscard]] virtual std::optional<LinkOut> link_out(const flb_hop& hop) const = 0;
     [[nodiscard]] virtual BackendCounts backend_counts(BackendId backend) const = 0;
     [[nodiscard]] virtual DropCounts drop_counts() const = 0;
     [[nodiscard]] virtual std::uint64_t evictions() const = 0;

@@ -126,6 +126,7 @@ private:
         controller.config_file = options_.config_file;
         controller.pins = options_.ephemeral ? "" : options_.pins;
         controller.read_ports = [] { return read_host_ports(); };
+        controller.open_sender = open_frame_sender;
         controller_ =
             std::make_unique<Controller>(std::move(controller), *loop_, log_, *network_, *plane_, *resolver_, *prober_);
         ApiTarget target{.status = [this] { return controller_->status(); },

@@ -16,6 +16,7 @@ struct BackendCounts {
     std::array<std::uint64_t, 2> packets{}; // [0] from clients, [1] from the backend
     std::array<std::uint64_t, 2> bytes{};
     std::uint64_t connections = 0;
+    std::uint64_t refused = 0; // connections that the backend answered with RST
 };
 
 struct DropReason {

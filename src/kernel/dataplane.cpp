@@ -2,6 +2,7 @@
 #include "kernel/dataplane.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -29,6 +30,7 @@ struct DataPlane::State {
     TableStore tables;
     Attachments attachments;
     Sweeper sweeper;
+    ClientWalk clients;
 
     [[nodiscard]] flb_iface& interface(std::uint32_t ifindex) const
     {
@@ -147,6 +149,7 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
         return fail(tables.error());
     Attachments attachments(paths.root.empty() ? "" : paths.links(), programs->xdp_fd(), programs->tc_fd());
     Sweeper sweeper(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"), maps->sizes().backends);
+    const ClientWalk clients(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"));
     auto state = std::make_unique<State>(State{.paths = paths,
         .lock = std::move(lock),
         .warnings = std::move(warnings),
@@ -155,7 +158,8 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
         .programs = std::move(*programs),
         .tables = std::move(*tables),
         .attachments = std::move(attachments),
-        .sweeper = std::move(sweeper)});
+        .sweeper = std::move(sweeper),
+        .clients = clients});
     state->tables.use(state->maps);
     return DataPlane(std::move(state));
 }
@@ -294,9 +298,45 @@ const SweepTotals& DataPlane::sweep_totals() const
     return state_->sweeper.totals();
 }
 
+std::set<BackendId> DataPlane::resetting() const
+{
+    constexpr std::uint32_t wanted = FLB_BACKEND_VALID | FLB_BACKEND_RESET;
+    std::set<BackendId> found;
+    const auto records = state_->maps.values<flb_backend>("backends");
+    for (BackendId id = 1; id < records.size(); id++)
+        if ((records[id].flags & wanted) == wanted)
+            found.insert(id);
+    return found;
+}
+
+bool DataPlane::walk_clients(
+    std::uint32_t sets, std::size_t most, const std::set<BackendId>& backends, std::vector<WaitingClient>& found)
+{
+    return state_->clients.step(sets, most, backends, found);
+}
+
+void DataPlane::rewind_clients()
+{
+    state_->clients.rewind();
+}
+
+std::optional<LinkOut> DataPlane::link_out(const flb_hop& hop) const
+{
+    const flb_iface& record = state_->interface(hop.link & FLB_LINK_SLOT);
+    if (record.ifindex == 0)
+        return std::nullopt;
+    LinkOut out{.ifindex = record.ifindex, .mac = {}};
+    std::ranges::copy(record.mac, out.mac.begin());
+    return out;
+}
+
 BackendCounts DataPlane::backend_counts(BackendId backend) const
 {
-    return sum_backend(state_->maps.values<flb_backend_counters>("backend_counters"), sizes().backends, backend);
+    BackendCounts counts =
+        sum_backend(state_->maps.values<flb_backend_counters>("backend_counters"), sizes().backends, backend);
+    if (const auto marks = state_->maps.values<flb_backend_mark>("backend_marks"); backend < marks.size())
+        counts.refused = std::atomic_ref(marks[backend].refused).load(std::memory_order_relaxed);
+    return counts;
 }
 
 DropCounts DataPlane::drop_counts() const

@@ -14,6 +14,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@
 
 #include "base/result.h"
 #include "kernel/attach.h"
+#include "kernel/client_walk.h"
 #include "kernel/counters.h"
 #include "kernel/sweeper.h"
 #include "plan/tables.h"
@@ -57,6 +59,12 @@ struct ProgramInfo {
     std::uint32_t id = 0;
     std::string tag;                // 16 hexadecimal digits: the same code has the same tag
     std::uint32_t instructions = 0; // as verified (0: the kernel does not say)
+};
+
+// An interface that frames leave by.
+struct LinkOut {
+    std::uint32_t ifindex = 0;
+    std::array<std::uint8_t, 6> mac{}; // ours
 };
 
 class DataPlane {
@@ -103,6 +111,14 @@ public:
     [[nodiscard]] Result<bool> sweep(std::uint32_t sets);
     [[nodiscard]] const FlowCounts& flow_counts() const; // of the last whole pass
     [[nodiscard]] const SweepTotals& sweep_totals() const;
+
+    // Backends whose clients are to be reset (FLB_BACKEND_RESET), and those clients; see client_walk.h.
+    [[nodiscard]] std::set<BackendId> resetting() const;
+    [[nodiscard]] bool walk_clients(
+        std::uint32_t sets, std::size_t most, const std::set<BackendId>& backends, std::vector<WaitingClient>& found);
+    void rewind_clients();
+    // Nothing: the interface is not recorded any more.
+    [[nodiscard]] std::optional<LinkOut> link_out(const flb_hop& hop) const;
 
     [[nodiscard]] BackendCounts backend_counts(BackendId backend) const;
     [[nodiscard]] DropCounts drop_counts() const;

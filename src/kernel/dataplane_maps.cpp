@@ -32,6 +32,7 @@ constexpr std::array sized_maps = {
     SizedMap{"names", SizedBy::services},
     SizedMap{"backends", SizedBy::backends},
     SizedMap{"backend_ports", SizedBy::backends},
+    SizedMap{"backend_marks", SizedBy::backends},
     SizedMap{"slots", SizedBy::slots},
     SizedMap{"snat_addresses", SizedBy::snat_addresses},
     SizedMap{"backend_counters", SizedBy::backend_counters},

@@ -186,6 +186,7 @@ Result<void> TableStore::put_backend(BackendId id, const BackendRow& row)
         for (std::uint32_t processor = 0; processor < maps_->processors; processor++)
             maps_->values<flb_backend_counters>(
                 "backend_counters")[std::size_t{processor} * maps_->sizes().backends + id] = {};
+        maps_->values<flb_backend_mark>("backend_marks")[id] = {};
     }
     publish_word(&record.snat_first, std::bit_cast<std::uint64_t>(std::array{wanted.snat_first, wanted.snat_count}));
     publish(record.mtu, wanted.mtu);

@@ -9,7 +9,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     InterfaceStatus, name, ifindex, attached, hook, attach, driver, chosen, why, problem, program_id, warnings)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(CheckStatus, good, failed, discarded, last_failure)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(BackendStatus, name, address, state, reason, used, tcp_fate, udp_fate,
-    checks, weight, flows, connections, packets_in, packets_out, bytes_in, bytes_out)
+    checks, weight, flows, connections, refused, packets_in, packets_out, bytes_in, bytes_out)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     ServiceStatus, name, state, algorithm, forward, listeners, backends, health, panic, panics, refusing)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(

@@ -49,6 +49,7 @@ struct BackendStatus {
     std::uint32_t weight = 0;
     std::uint64_t flows = 0;       // connections now, as last counted
     std::uint64_t connections = 0; // all since it is known
+    std::uint64_t refused = 0;     // of them, that it answered with RST
     std::uint64_t packets_in = 0;  // from clients
     std::uint64_t packets_out = 0; // from the backend
     std::uint64_t bytes_in = 0;

@@ -176,6 +176,8 @@ std::string note_of(const BackendStatus& backend)
     if (checks.failed > 0)
         add(fmt::format("{} of {} checks failed{}", checks.failed, checks.failed + checks.good,
             backend.state == "down" ? "" : ", the last with: " + checks.last_failure));
+    if (backend.refused > 0)
+        add(fmt::format("refused {} connections", backend.refused));
     if (!backend.tcp_fate.empty())
         add(fmt::format("TCP: {}", backend.tcp_fate));
     if (!backend.udp_fate.empty())

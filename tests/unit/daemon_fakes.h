@@ -245,6 +245,27 @@ public:
     }
     const FlowCounts& flow_counts() const override { return counts; }
     SweepTotals sweep_totals() const override { return {}; }
+    std::set<BackendId> resetting() const override
+    {
+        std::set<BackendId> all;
+        for (const auto& [id, row] : tables.backends)
+            if (row.reset)
+                all.insert(id);
+        return all;
+    }
+    bool walk_clients(std::uint32_t, std::size_t most, const std::set<BackendId>& backends,
+        std::vector<WaitingClient>& found) override
+    {
+        walks.push_back(backends);
+        for (; walked < waiting.size() && found.size() < most; ++walked)
+            found.push_back(waiting[walked]);
+        return walked == waiting.size();
+    }
+    void rewind_clients() override { walked = 0; }
+    std::optional<LinkOut> link_out(const flb_hop& hop) const override
+    {
+        return hop.link == 2 ? std::optional(LinkOut{.ifindex = 2, .mac = {2, 0, 0, 0, 0, 9}}) : std::nullopt;
+    }
     BackendCounts backend_counts(BackendId) const override { return {}; }
     DropCounts drop_counts() const override
     {
@@ -267,6 +288,9 @@ public:
     bool pass_ends = false;
     FlowCounts counts;
     std::uint64_t evicted = 0;
+    std::vector<WaitingClient> waiting;
+    std::size_t walked = 0;
+    std::vector<std::set<BackendId>> walks;
 };
 
 class FakeResolver : public Resolver {
