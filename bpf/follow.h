@@ -225,7 +225,8 @@ FLB_INLINE int follow_backend_slow(const int v6, __u32 index, __u64 ctl, const s
         return FOLLOW_SUPERSEDED;
     if (!flow_owner(v6, ref.f, &owner) || ((__u32)owner.ctl != now && follow_age(&owner, now))) {
         flow_release(&ref);
-        return FOLLOW_GONE;
+        /* or the client's SYN has left it at this moment */
+        return flow_state(atomic_load(&ref.f->ctl)) == FLB_FLOW_SUPERSEDED ? FOLLOW_SUPERSEDED : FOLLOW_GONE;
     }
     if ((__u32)ref.ctl != now)
         flow_advance(&ref, flow_state(ref.ctl), now);

@@ -116,6 +116,50 @@ TEST_P(Concurrent, one_first_packet_on_all_processors_makes_one_pair)
     }
 }
 
+// The backend answers at the moment when the client's SYN is about to leave it: either the answer reaches the client
+// and the flow stays, or neither happens.
+TEST_P(Concurrent, an_answer_and_a_repeated_syn_at_the_same_moment)
+{
+    constexpr unsigned rounds = 500;
+    for (const flb_forward forward : {FLB_SNAT, FLB_DNAT}) {
+        use({});
+        serve(1, {.forward = forward, .backends = {1, 2}});
+        service().flags |= FLB_SERVICE_SYN_FAILOVER;
+        unsigned stayed = 0;
+        std::barrier start(2);
+        for (unsigned i = 0; i < rounds; i++) {
+            Connection c{*this};
+            c.client = client(i);
+            c.outside_port = static_cast<std::uint16_t>(c.outside_port + i);
+            if (forward == FLB_DNAT)
+                c = c.kept();
+            put_slots(1, {1});
+            run_at(hook_of(i), c.syn());
+            find(c.syn()).flow->aux -= Plane::hz;
+            put_slots(1, {1, 2});
+            Outcome answer, repeated;
+            {
+                const std::jthread backend([&] {
+                    start.arrive_and_wait();
+                    answer = run_at(hook_of(i), c.syn_ack());
+                });
+                start.arrive_and_wait();
+                repeated = run_at(hook_of(i / 2), c.syn());
+            }
+            const Entry owner = find(c.syn());
+            const bool reached = answer.verdict == Verdict::redirect;
+            EXPECT_TRUE(reached || answer.verdict == Verdict::drop) << answer.code;
+            EXPECT_EQ(owner.state(), reached ? FLB_FLOW_SYN_ACK : FLB_FLOW_SYN) << "round " << i;
+            EXPECT_TRUE(owner.flow->backend == 1 || !reached) << "round " << i;
+            EXPECT_EQ(repeated.bytes.at(5), owner.flow->backend) << "round " << i; // last byte of backend_mac
+            stayed += owner.flow->backend == 1;
+        }
+        expect_sound_table();
+        EXPECT_GT(plane().drops(FLB_DROP_superseded) + stayed, 0u);
+        RecordProperty("stayed", static_cast<int>(stayed));
+    }
+}
+
 // Every thread opens, uses and closes connections of its own in a table that is always under pressure.
 TEST_P(Concurrent, many_connections_in_a_crowded_table)
 {

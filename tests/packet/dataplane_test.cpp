@@ -93,6 +93,34 @@ TEST_F(DataPlaneTest, ThePrefilterFollowsTheTables)
     EXPECT_TRUE(std::ranges::all_of(empty.kinds, [](auto kinds) { return kinds == 0; }));
 }
 
+TEST_F(DataPlaneTest, WhatABackendRefusedIsCountedUntilItsNumberStandsForAnother)
+{
+    auto plane = open(ephemeral());
+    Tables want = example();
+    apply(plane, want);
+    for (const std::uint32_t id : {2u, 3u}) {
+        const flb_backend_mark mark{.avoid_until = ~0ULL, .refused = 5 + id};
+        ASSERT_EQ(bpf_map_update_elem(plane.map_fd("backend_marks"), &id, &mark, BPF_ANY), 0);
+        EXPECT_EQ(plane.backend_counts(id).refused, 5 + id);
+    }
+    want.backends.at(2).endpoint.port++;
+    want.backends.at(3).mtu = 1300;
+    apply(plane, want);
+    EXPECT_EQ(plane.backend_counts(2).refused, 0u);
+    EXPECT_EQ(plane.backend_counts(3).refused, 8u);
+}
+
+TEST_F(DataPlaneTest, BackendsUnderResetAreTold)
+{
+    auto plane = open(ephemeral());
+    Tables want = example();
+    want.backends.at(2).reset = true;
+    apply(plane, want);
+    EXPECT_THAT(plane.resetting(), ElementsAre(2u));
+    apply(plane, example());
+    EXPECT_THAT(plane.resetting(), IsEmpty());
+}
+
 TEST_F(DataPlaneTest, TheClockCountsJiffies)
 {
     const auto clock = Clock::open();
