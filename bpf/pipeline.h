@@ -97,13 +97,14 @@ static __attribute__((noinline)) int route_back6(hook_context* context, const st
 FLB_INLINE int next_hop(
     const int v6, hook_context* context, const struct packet* p, struct recipe* r, const struct way* way)
 {
+    __u32 backend_index = r->backend; /* on the stack: Linux 6.1 takes no key from other memory */
     struct flb_backend* backend;
 
     if (way->orphan)
         return v6 ? route_back6(context, p, r) : route_back4(context, p, r);
     if (way->direction == FROM_BACKEND)
         return STEP_NEXT;
-    backend = bpf_map_lookup_elem(&backends, &r->backend);
+    backend = bpf_map_lookup_elem(&backends, &backend_index);
     if (!backend)
         return FLB_DROP_not_configured;
     if ((backend->flags & FAILOVER_FLAGS) != FLB_BACKEND_VALID) {
