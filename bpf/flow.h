@@ -262,8 +262,8 @@ struct flow_survey {
     __u64 oldest_ctl;
     __u32 place; /* of the key itself if `exists`, else of an entry that may be taken */
     __u32 exists;
-    __u32 oldest; /* place of the oldest entry that is not proven */
-    __s32 oldest_idle;
+    __u32 oldest; /* place of the oldest entry that is not proven, or closed just now: its last ACK may be on its way */
+    __s32 oldest_rank; /* twice its ticks; of the same tick, a closed one gives way first */
 };
 
 FLB_INLINE void flow_survey_set(const int v6, struct flb_flow* first, const struct flow_request* request, __u32 start,
@@ -285,15 +285,19 @@ FLB_INLINE void flow_survey_set(const int v6, struct flb_flow* first, const stru
         }
         if (state == FLB_FLOW_BUSY)
             continue;
-        if (state == FLB_FLOW_EMPTY || flow_is_closed(state) ||
+        if (state == FLB_FLOW_EMPTY || (flow_is_closed(state) && idle >= FLB_YOUNG_TICKS) ||
             (!flow_is_reply(state) && flow_has_expired(ctl, request->now, settings))) {
             if (s->place == FLOW_NOWHERE || (state == FLB_FLOW_EMPTY && flow_state(s->ctl) != FLB_FLOW_EMPTY)) {
                 s->place = base + way;
                 s->ctl = ctl;
             }
-        } else if (!flow_is_proven(state) && idle > s->oldest_idle) {
+        } else if (!flow_is_proven(state) || flow_is_closed(state)) {
+            __s32 rank = 2 * idle + flow_is_closed(state);
+
+            if (rank <= s->oldest_rank)
+                continue;
             s->oldest = base + way;
-            s->oldest_idle = idle;
+            s->oldest_rank = rank;
             s->oldest_ctl = ctl;
         }
     }
@@ -321,12 +325,22 @@ FLB_INLINE void flow_survey_replies(const int v6, struct flb_flow* first, __u32 
     for (__u32 way = 0; way < FLB_WAYS; way++) {
         struct flb_flow* f = flow_way(v6, first, way);
         __u64 ctl = atomic_load(&f->ctl);
+        enum flow_liveness liveness;
 
         if (!flow_is_reply(flow_state(ctl)) ||
             (!flow_is_proven(flow_state(ctl)) && !flow_has_expired(ctl, now, settings)))
             continue;
-        if (flow_reply_liveness(v6, f, now, settings) == FLOW_ALIVE)
+        liveness = flow_reply_liveness(v6, f, now, settings);
+        if (liveness == FLOW_ALIVE)
             continue;
+        if (liveness == FLOW_AT_REST && (__s32)(now - (__u32)ctl) < FLB_YOUNG_TICKS) {
+            if (s->oldest == FLOW_NOWHERE) { /* better than none */
+                s->oldest = base + way;
+                s->oldest_ctl = ctl;
+                s->oldest_rank = 2 * FLB_YOUNG_TICKS;
+            }
+            continue;
+        }
         s->place = base + way;
         s->ctl = ctl;
         return;
@@ -373,7 +387,7 @@ FLB_INLINE enum flow_result flow_reserve_once(const int v6, struct flb_flow* fir
 
     s.place = FLOW_NOWHERE;
     s.oldest = FLOW_NOWHERE;
-    s.oldest_idle = -1;
+    s.oldest_rank = -8; /* another processor may be a tick ahead */
     request->evicted = 0;
     request->taken = 0;
     if (!second)
@@ -388,7 +402,7 @@ FLB_INLINE enum flow_result flow_reserve_once(const int v6, struct flb_flow* fir
     if (s.place == FLOW_NOWHERE) {
         s.place = s.oldest;
         s.ctl = s.oldest_ctl;
-        request->evicted = s.oldest_idle < FLB_YOUNG_TICKS;
+        request->evicted = s.oldest_rank < 2 * FLB_YOUNG_TICKS && !(s.oldest_rank & 1);
     }
     if (s.place == FLOW_NOWHERE)
         return FLOW_FULL;

@@ -100,6 +100,26 @@ TEST_P(Replacement, a_closed_connection_gives_way_at_once)
     EXPECT_TRUE(is_stored(nth(2)));
 }
 
+// Its last ACK is on its way: under a flood it would be answered with RST, and the backend would wait for it.
+TEST_P(Replacement, a_connection_that_has_just_closed_outlives_older_unproven_ones)
+{
+    for (const std::uint32_t rest : {0u, 2u}) {
+        use({1, 1});
+        serve(1);
+        play(nth(0).handshake());
+        close(nth(0));
+        play({nth(1).there("SYN", nth(1).syn())});
+        age(nth(0), rest);
+        age(nth(1), 1);
+        play({nth(2).there("SYN", nth(2).syn())});
+        EXPECT_EQ(is_stored(nth(0)), rest == 0);
+        EXPECT_EQ(is_stored(nth(1)), rest != 0);
+        if (rest == 0)
+            play({nth(0).there("last ACK", nth(0).request_data(tcp_ack)),
+                nth(0).back("ACK", nth(0).answer_data(tcp_ack))});
+    }
+}
+
 TEST_P(Replacement, an_expired_connection_gives_way)
 {
     play(nth(0).handshake());
