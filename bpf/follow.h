@@ -6,6 +6,7 @@
 #ifndef FEATHERLB_FOLLOW_H
 #define FEATHERLB_FOLLOW_H
 
+#include "maps.h"
 #include "marks.h"
 #include "packet.h"
 
@@ -19,6 +20,18 @@ enum follow {
 };
 
 #define FOLLOW_TRIES 4 /* both directions may change the state at the same moment */
+
+/* A client whose frames come another way than before is answered that way. */
+FLB_INLINE int follow_same_hop(const struct flb_hop* a, const struct flb_hop* b)
+{
+    return *(const __u64*)a == *(const __u64*)b && *(const __u32*)a->vlan == *(const __u32*)b->vlan;
+}
+
+FLB_INLINE void follow_set_hop(struct flb_hop* to, const struct flb_hop* from)
+{
+    atomic_store((__u64*)to, *(const __u64*)from);
+    atomic_store((__u32*)to->vlan, *(const __u32*)from->vlan);
+}
 
 /* After a change that lost against another one: look again, if the flow still is the same. */
 FLB_INLINE int follow_again(struct flow_ref* ref)
@@ -188,6 +201,26 @@ FLB_INLINE __u32 follow_backend_state(__u32 state, const struct packet* p)
     return state == FLB_FLOW_FIN_CLIENT ? FLB_FLOW_CLOSED_CLIENT : state;
 }
 
+/* A backend's answer proves a connection, so it must not be forged as easily as the client's packets: one that comes
+ * from where the client's frames come from, while the backend is on another interface or VLAN, proves nothing. */
+FLB_INLINE int follow_is_forged(struct flb_flow* reply, const struct packet* p)
+{
+    const __u32 ids = 0x0fff0fff; /* of the tags; not their priorities */
+    __u32 number = atomic_load(&reply->backend);
+    struct flb_backend* backend;
+    struct flb_hop hop;
+
+    if (!follow_same_hop(&reply->hop, &p->from))
+        return 0;
+    backend = bpf_map_lookup_elem(&backends, &number);
+    if (!backend || (backend->flags & FLB_BACKEND_ANY_SIDE))
+        return 0;
+    *(__u64*)&hop = atomic_load((__u64*)&backend->hop);
+    *(__u32*)hop.vlan = atomic_load((__u32*)backend->hop.vlan);
+    return *(__u64*)&hop && (((hop.link ^ p->from.link) & (FLB_LINK_SLOT | FLB_LINK_TAGS)) ||
+                                ((*(__u32*)hop.vlan ^ *(__u32*)p->from.vlan) & ids));
+}
+
 FLB_INLINE enum follow follow_backend_owner(
     struct flow_ref* owner, struct flow_ref* reply, const struct packet* p, __u32 now)
 {
@@ -196,7 +229,7 @@ FLB_INLINE enum follow follow_backend_owner(
         __u32 state = flow_state(owner->ctl);
         __u32 next = follow_backend_state(state, p);
 
-        if (next == state)
+        if (next == state || (!flow_is_proven(state) && follow_is_forged(reply->f, p)))
             return FOLLOW_ON;
         if (next == FLB_FLOW_SYN_ACK)
             atomic_store(&owner->f->aux, p->seq + 1); /* what will prove the client */
@@ -251,18 +284,6 @@ FLB_INLINE int follow_backend(const int v6, const struct flow_ref* ref, const st
         !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
         return FOLLOW_ON;
     return v6 ? follow_backend_slow6(ref->index, ref->ctl, p, now) : follow_backend_slow4(ref->index, ref->ctl, p, now);
-}
-
-/* A client whose frames come another way than before is answered that way. */
-FLB_INLINE int follow_same_hop(const struct flb_hop* a, const struct flb_hop* b)
-{
-    return *(const __u64*)a == *(const __u64*)b && *(const __u32*)a->vlan == *(const __u32*)b->vlan;
-}
-
-FLB_INLINE void follow_set_hop(struct flb_hop* to, const struct flb_hop* from)
-{
-    atomic_store((__u64*)to, *(const __u64*)from);
-    atomic_store((__u32*)to->vlan, *(const __u32*)from->vlan);
 }
 
 FLB_INLINE void follow_learn(const int v6, const struct flow_ref* owner, const struct packet* p)

@@ -180,6 +180,8 @@ struct flb_backend {
 #define FLB_BACKEND_RESET 16u      /* TCP: the client is answered with RST */
 #define FLB_BACKEND_REHASH_TCP 32u /* packets of known flows are treated as of unknown ones */
 #define FLB_BACKEND_REHASH_UDP 64u
+/* Its packets may come by another side than its hop, even by the client's: a `snat` address lives there. */
+#define FLB_BACKEND_ANY_SIDE 256u
 #define FLB_BACKEND_DOWN 128u /* by its health check, used or not: for a daemon that adopts the record */
 
 /* Map `backend_marks`, index as in `backends`: what the programs learned of a backend; written only when it refuses a

@@ -101,6 +101,7 @@ Result<Controller::Plan> Controller::make_plan(
             plan.recorded.insert(way.ifindex);
     }
     World world{.local_addresses = addresses_of(plan.chosen, plan.machine),
+        .homes = homes_of(plan.machine),
         .dns = dns,
         .next_hops = ways_.for_plan(have_),
         .down = checked_of(config, health_.down()),

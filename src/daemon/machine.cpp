@@ -275,6 +275,14 @@ std::vector<ChosenInterface> choose_interfaces(
     return chooser.take();
 }
 
+std::map<IpAddress, std::uint32_t> homes_of(const Machine& machine)
+{
+    std::map<IpAddress, std::uint32_t> homes;
+    for (const InterfaceAddress& entry : machine.addresses)
+        homes.emplace(entry.address, lowest(machine, entry.ifindex));
+    return homes;
+}
+
 std::set<IpAddress> addresses_of(const std::vector<ChosenInterface>& chosen, const Machine& machine)
 {
     std::set<std::uint32_t> indexes;

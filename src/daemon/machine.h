@@ -45,6 +45,8 @@ struct ChosenInterface {
     const Config& config, const Machine& machine, const std::map<IpAddress, Way>& ways);
 
 // The addresses of the chosen interfaces and of the VLAN devices on them: what "*" means.
+// The machine's own addresses, and the interface below (of a VLAN, say) that carries each.
+[[nodiscard]] std::map<IpAddress, std::uint32_t> homes_of(const Machine& machine);
 [[nodiscard]] std::set<IpAddress> addresses_of(const std::vector<ChosenInterface>& chosen, const Machine& machine);
 
 } // namespace featherlb

@@ -92,7 +92,7 @@ flb_backend to_record(const BackendRow& row, std::uint32_t snat_first)
     record.flags = FLB_BACKEND_VALID | (row.up ? FLB_BACKEND_UP : 0u) | (row.draining ? FLB_BACKEND_DRAINING : 0u) |
                    (row.endpoint.address.is_ipv4() ? 0u : FLB_BACKEND_IPV6) | (row.down ? FLB_BACKEND_DOWN : 0u) |
                    (row.reset ? FLB_BACKEND_RESET : 0u) | (row.rehash_tcp ? FLB_BACKEND_REHASH_TCP : 0u) |
-                   (row.rehash_udp ? FLB_BACKEND_REHASH_UDP : 0u);
+                   (row.rehash_udp ? FLB_BACKEND_REHASH_UDP : 0u) | (row.any_side ? FLB_BACKEND_ANY_SIDE : 0u);
     record.service = row.service;
     record.snat_count = static_cast<std::uint32_t>(row.snat_addresses.size());
     record.snat_first = record.snat_count > 0 ? snat_first : 0;
@@ -110,6 +110,7 @@ BackendRow from_record(const flb_backend& record)
         .reset = (record.flags & FLB_BACKEND_RESET) != 0,
         .rehash_tcp = (record.flags & FLB_BACKEND_REHASH_TCP) != 0,
         .rehash_udp = (record.flags & FLB_BACKEND_REHASH_UDP) != 0,
+        .any_side = (record.flags & FLB_BACKEND_ANY_SIDE) != 0,
         .hop = record.hop,
         .mtu = record.mtu,
         .snat_addresses = {}};

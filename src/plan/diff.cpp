@@ -121,7 +121,7 @@ bool operator==(const BackendRow& a, const BackendRow& b)
 {
     return a.service == b.service && a.endpoint == b.endpoint && a.up == b.up && a.draining == b.draining &&
            a.down == b.down && a.reset == b.reset && a.rehash_tcp == b.rehash_tcp && a.rehash_udp == b.rehash_udp &&
-           same_hop(a.hop, b.hop) && a.mtu == b.mtu && a.snat_addresses == b.snat_addresses;
+           a.any_side == b.any_side && same_hop(a.hop, b.hop) && a.mtu == b.mtu && a.snat_addresses == b.snat_addresses;
 }
 
 bool operator==(const Tables& a, const Tables& b)

@@ -230,6 +230,7 @@ void Planner::learn_way(BackendRow& row, Forward forward) const
     }
     if (forward != Forward::snat) {
         row.snat_addresses.clear();
+        row.any_side = false;
         return;
     }
     std::vector<IpAddress> configured;
@@ -241,6 +242,10 @@ void Planner::learn_way(BackendRow& row, Forward forward) const
         row.snat_addresses = std::move(configured);
     else if (way != world_.next_hops.end() && way->second.source)
         row.snat_addresses = {*way->second.source};
+    row.any_side = std::ranges::any_of(row.snat_addresses, [&](const IpAddress& address) {
+        const auto home = world_.homes.find(address);
+        return home == world_.homes.end() || home->second % FLB_IFACE_SLOTS != (row.hop.link & FLB_LINK_SLOT);
+    });
 }
 
 bool Planner::is_down(const Half& half, const Endpoint& endpoint) const

@@ -54,6 +54,7 @@ struct BackendRow {
     bool reset = false;
     bool rehash_tcp = false;
     bool rehash_udp = false;
+    bool any_side = false;                 // what it sends may come by another interface than `hop`
     flb_hop hop{};                         // all zero: not resolved
     std::uint16_t mtu = 0;                 // 0: not resolved
     std::vector<IpAddress> snat_addresses; // sources of connections to it; empty for dnat and while unresolved
@@ -99,6 +100,7 @@ struct NextHop {
 };
 struct World {
     std::set<IpAddress> local_addresses;               // of the attached interfaces: what "*" means
+    std::map<IpAddress, std::uint32_t> homes;          // the machine's own addresses -> interface index
     std::map<std::string, std::vector<IpAddress>> dns; // host -> addresses, sorted
     std::map<IpAddress, NextHop> next_hops;            // by backend address
     std::set<BackendKey> down;                         // by their health checks; all others are up

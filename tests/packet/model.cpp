@@ -48,6 +48,20 @@ std::uint32_t pick_hash(const Frame& in, std::uint64_t seed, bool with_ports)
     return static_cast<std::uint32_t>(mixed(hash, 0) >> 32);
 }
 
+// Does a backend's packet come from where the client's do, and is the backend elsewhere? Tags count by their VLAN.
+bool is_forged(const Hop& client, const ModelBackend& backend, const Hop& from)
+{
+    if (from != client || !backend.hop)
+        return false;
+    const auto side = [](const Hop& hop) {
+        std::vector<unsigned> ids = {hop.ifindex};
+        for (const Tag& tag : hop.tags)
+            ids.push_back(tag.tci & 0xfff);
+        return ids;
+    };
+    return side(*backend.hop) != side(from);
+}
+
 } // namespace
 
 Key key_of(const Frame& f)
@@ -116,7 +130,7 @@ Answer Model::answer(const Frame& in, unsigned ifindex)
     if (owners_.contains(key_of(in)))
         path = from_client(in, from);
     else if (replies_.contains(key_of(in)))
-        path = from_backend(in);
+        path = from_backend(in, from);
     return path ? leave(in, *path) : unknown(in, from);
 }
 
@@ -159,7 +173,7 @@ std::optional<Model::Path> Model::from_client(const Frame& in, const Hop& from)
     return path;
 }
 
-std::optional<Model::Path> Model::from_backend(const Frame& in)
+std::optional<Model::Path> Model::from_backend(const Frame& in, const Hop& from)
 {
     const Reply reply = replies_.at(key_of(in));
     Owner* owner = owner_of(reply);
@@ -171,7 +185,9 @@ std::optional<Model::Path> Model::from_backend(const Frame& in)
     }
     owner->seen = world.now;
     unsigned& state = owner->state;
-    if (!in.is_tcp()) {
+    if (!is_proven(state) && is_forged(reply.client, world.backends.at(owner->backend), from)) {
+        // forwarded, but it proves nothing
+    } else if (!in.is_tcp()) {
         if (state == FLB_FLOW_UDP_NEW)
             state = FLB_FLOW_UDP_REPLIED;
     } else if (has(in, tcp_rst)) {

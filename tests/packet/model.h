@@ -155,7 +155,7 @@ private:
 
     // None: the packet belongs to no connection; go on with `unknown`.
     std::optional<Path> from_client(const Frame& in, const Hop& from);
-    std::optional<Path> from_backend(const Frame& in);
+    std::optional<Path> from_backend(const Frame& in, const Hop& from);
     Answer unknown(const Frame& in, const Hop& from);
     Answer leave(const Frame& in, const Path& path);
 

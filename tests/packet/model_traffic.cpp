@@ -170,6 +170,13 @@ Arriving Traffic::from_backend()
         f.ack = static_cast<std::uint32_t>(random_());
     }
     dress(f);
+    if (one_in(8)) { // forged by who forges the client's packets, too
+        const Talk& talk = talks_[far.talk < talks_.size() ? far.talk : 0];
+        f.to = talk.side->mac;
+        f.from = talk.mac;
+        f.tags = talk.tags;
+        return {f, talk.side, far.talk};
+    }
     return {f, &side, far.talk};
 }
 

@@ -270,6 +270,46 @@ TEST_P(States, udp_is_new_then_replied_then_a_stream)
     }
 }
 
+// Who can send with a client's address and a backend's fills the table with proven connections otherwise.
+TEST_P(States, an_answer_that_comes_from_where_the_client_is_proves_nothing)
+{
+    for (const bool one_armed : {false, true}) {
+        for (const bool any_side : {false, true}) {
+            for (const std::uint8_t protocol : {protocol_tcp, protocol_udp}) {
+                use({});
+                serve(1);
+                if (one_armed)
+                    backend(1).hop = hop(backend_mac(), clients());
+                if (any_side)
+                    backend(1).flags |= FLB_BACKEND_ANY_SIDE;
+                const Connection c{.h = *this, .protocol = protocol};
+                (void)run(protocol == protocol_tcp ? c.syn() : c.request());
+                Frame forged = protocol == protocol_tcp ? c.syn_ack() : c.answer();
+                forged.to = clients().mac;
+                forged.from = client_mac();
+                EXPECT_EQ(run(forged).verdict, sent(clients(), clients())) << "it is forwarded";
+                (void)run(protocol == protocol_tcp ? c.first_ack() : c.request());
+                EXPECT_EQ(is_proven(c), one_armed || any_side);
+            }
+        }
+    }
+}
+
+TEST_P(States, a_priority_in_the_tag_makes_no_other_side)
+{
+    serve(1);
+    backend(1).hop = hop(backend_mac(), clients(), {{.tci = 5}});
+    Connection c{*this};
+    c.client_tags = {{.tci = 0x6005}};
+    (void)run(c.syn());
+    Frame answer = c.syn_ack();
+    answer.to = clients().mac;
+    answer.from = client_mac(); // one router for all
+    answer.tags = {{.tci = 0x6005}};
+    (void)run(answer);
+    EXPECT_EQ(state(c), FLB_FLOW_SYN_ACK);
+}
+
 TEST_P(States, a_connection_from_midstream_is_proven_by_the_backend)
 {
     for (const std::uint8_t flags : {tcp_ack, std::uint8_t{tcp_fin | tcp_ack}}) {

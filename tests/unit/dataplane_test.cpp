@@ -48,6 +48,7 @@ TEST(Records, TurnIntoRowsAndBack)
         .reset = true,
         .rehash_tcp = true,
         .rehash_udp = true,
+        .any_side = true,
         .hop = {.mac = {1, 2, 3, 4, 5, 6}, .link = 0x2007, .vlan = {5, 6}},
         .mtu = 9000,
         .snat_addresses = {}};

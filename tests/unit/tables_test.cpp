@@ -17,6 +17,8 @@ World small_world()
 {
     World world;
     world.local_addresses = {address("10.0.0.1"), address("192.0.2.1"), address("fd00::1"), address("fe80::1")};
+    for (const IpAddress& own : world.local_addresses)
+        world.homes[own] = some_hop().link & FLB_LINK_SLOT;
     for (const char* text : {"10.0.1.11", "10.0.1.12", "10.0.1.13"})
         world.next_hops[address(text)] = next_hop("10.0.0.1");
     for (const char* text : {"fd00::11", "fd00::12"})
@@ -69,6 +71,19 @@ TEST(MakeTables, compiles_a_service_with_its_listener_and_backends)
     EXPECT_THAT(tables.sources, IsEmpty());
     EXPECT_EQ(tables.snat_ports.first, 2000);
     EXPECT_EQ(tables.timeouts.tcp_reset.count(), 9);
+}
+
+TEST(MakeTables, answers_to_a_source_that_lives_on_another_interface_may_come_by_any_side)
+{
+    World world = small_world();
+    EXPECT_FALSE(plan(one_service(two), world).backends.at(1).any_side);
+    EXPECT_FALSE(plan(one_service(two, Forward::dnat), world).backends.at(1).any_side);
+    world.homes[address("10.0.0.1")] += 1;
+    EXPECT_TRUE(plan(one_service(two), world).backends.at(1).any_side);
+    EXPECT_FALSE(plan(one_service(two, Forward::dnat), world).backends.at(1).any_side);
+    Config config = one_service(two);
+    config.snat.addresses = {address("192.0.2.1"), address("198.51.100.7")};
+    EXPECT_TRUE(plan(config, world).backends.at(1).any_side) << "of the second it is not known where it lives";
 }
 
 TEST(MakeTables, turns_each_algorithm_into_its_pick)
