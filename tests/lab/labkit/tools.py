@@ -14,6 +14,11 @@ def featherlb() -> str:
     return os.environ.get("FEATHERLB_BIN", str(ROOT / "build/release/featherlb"))
 
 
+def processors() -> list[int]:
+    """Those that this process may run on."""
+    return sorted(os.sched_getaffinity(0))
+
+
 @functools.cache
 def lab_load() -> str:
     """The load program. Built by itself (a second) unless the tree's build has it up to date."""
@@ -28,12 +33,14 @@ def lab_load() -> str:
     return str(build / "lab_load")
 
 
-def load_bpf(source: Path, lab, kind: str) -> Path:
-    """Compiles a test's own small BPF program (kind: xdp, classifier) and loads it; its pin, on the lab's bpffs."""
-    compiled = lab.directory / (source.stem + ".o")
-    pin = lab.bpffs() / source.name.split(".")[0]
+def load_bpf(source: Path, lab, kind: str, name: str = "", **defines) -> Path:
+    """Compiles a test's own small BPF program (kind: xdp, classifier) and loads it; its pin, on the lab's bpffs. With
+    a name and macros of its own, one source gives several programs."""
+    name = name or source.name.split(".")[0]
+    compiled = lab.directory / (name + ".o")
+    pin = lab.bpffs() / name
     if not pin.exists():
         run(["clang-19", "-target", "bpf", "-O2", "-g", "-idirafter", f"/usr/include/{os.uname().machine}-linux-gnu",
-             "-c", str(source), "-o", str(compiled)])
+             *(f"-D{macro}={value}" for macro, value in defines.items()), "-c", str(source), "-o", str(compiled)])
         run(["bpftool", "prog", "load", str(compiled), str(pin), "type", kind])
     return pin

@@ -3,7 +3,8 @@
 //   serve --name NAME --echo PORT --reply PORT
 //   short --to ADDRESS --port PORT --from ADDRESS [--addresses N] [--first-port P --ports N] --count N
 //         [--concurrency N] [--timeout-ms N] [--list FILE]
-//   hold  --to ADDRESS --port PORT --from ADDRESS [--addresses N] [--first-port P --ports N] --count N
+//   hold  --to ADDRESS --port PORT --from ADDRESS [--addresses N] [--first-port P --ports N] --count N//   flood
+//   --program PIN --ifindex N --seconds N [--rate N] [--bytes N] [--most N] delay --first DEVICE --second DEVICE --ms N
 #include <csignal>
 #include <cstdio>
 #include <string_view>
@@ -25,6 +26,12 @@ int main(int argc, char** argv)
     if (command == "hold") {
         return hold(arguments);
     }
-    std::fputs("usage: lab_load serve|short|hold --OPTION VALUE ...\n", stderr);
+    if (command == "flood") {
+        return flood(arguments);
+    }
+    if (command == "delay") {
+        return delay(arguments);
+    }
+    std::fputs("usage: lab_load serve|short|hold|flood|delay --OPTION VALUE ...\n", stderr);
     return 2;
 }

@@ -105,3 +105,5 @@ private:
 int serve(const Arguments& arguments);
 int short_lived(const Arguments& arguments);
 int hold(const Arguments& arguments);
+int flood(const Arguments& arguments);
+int delay(const Arguments& arguments);
