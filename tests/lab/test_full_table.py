@@ -21,7 +21,9 @@ def balancer(two_armed, make_balancer):
                 service("name", [endpoint(SNAT, 9) + "/tcp"], network.backends, 4, NAME_PORT),
                 service("kept", [endpoint(DNAT, 9) + "/tcp"], network.backends, 4, NAME_PORT, forward="dnat",
                         algorithm="maglev")]
-    network.set_forwarding(True)  # answers of `dnat` connections that have no entry leave by the kernel's routes
+    # Answers of `dnat` connections that have no entry leave by the kernel's routes, to neighbours that it knows.
+    network.set_forwarding(True)
+    network.balancer.run(["ping", "-c", "1", network.client.ipv4])
     with make_balancer(network, configuration(network, services, flows={"max": FLOWS_MAX})) as running:
         yield running
     network.set_forwarding(False)
