@@ -240,12 +240,13 @@ FLB_INLINE __u32 answer_mtu(const struct recipe* r, __u32 direction)
     __u32 slot = r->to.link & FLB_LINK_SLOT;
     const struct flb_iface* out = bpf_map_lookup_elem(&ifaces, &slot);
     const struct flb_backend* backend;
+    __u32 number = r->backend; /* Linux 6.1 takes no key from other memory than the stack */
 
     if (out && out->ifindex && out->mtu < mtu)
         mtu = out->mtu;
     if (direction == FROM_BACKEND)
         return mtu;
-    backend = bpf_map_lookup_elem(&backends, &r->backend);
+    backend = bpf_map_lookup_elem(&backends, &number);
     return backend && backend->mtu < mtu ? backend->mtu : mtu;
 }
 
