@@ -242,6 +242,8 @@ void Planner::learn_way(BackendRow& row, Forward forward) const
         row.snat_addresses = std::move(configured);
     else if (way != world_.next_hops.end() && way->second.source)
         row.snat_addresses = {*way->second.source};
+    if (way == world_.next_hops.end())
+        return; // the hop stays as it was, and so does the side that its answers come by
     row.any_side = std::ranges::any_of(row.snat_addresses, [&](const IpAddress& address) {
         const auto home = world_.homes.find(address);
         return home == world_.homes.end() || home->second % FLB_IFACE_SLOTS != (row.hop.link & FLB_LINK_SLOT);
