@@ -90,6 +90,8 @@ class Place:
         self.lab = Lab()
         try:
             self.network = Network(self.lab, arm, backends, mtu=mtu)
+            for host in self.network.backends:
+                host.ns.steer_by_flow()
             self.servers = Servers(self.network, **servers)
         except BaseException:
             self.lab.close()
