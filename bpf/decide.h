@@ -12,7 +12,8 @@
 #include "pick.h"
 #include "words.h"
 
-#define DECIDE_FRESH_TRIES (FLB_SNAT_TRIES / 2)    /* tries before a port that is at rest is taken */
+#define DECIDE_FRESH_TRIES 2                   /* tries before a port that is at rest is taken */
+#define DECIDE_LEAP_TRIES (FLB_SNAT_TRIES / 2) /* and before the rotation leaps, and one that just closed is taken */
 #define DECIDE_KEEP_TRIES (FLB_SNAT_TRIES * 3 / 4) /* and before one of a connection that is not proven */
 #define DECIDE_CROWDED (1ULL << 63) /* in a backend's cursor: the last connection had to take such a port */
 #define DECIDE_FIND_TRIES 32        /* look-ups of a flow that another processor is storing */
@@ -142,7 +143,9 @@ FLB_INLINE enum flow_mode decide_reply_mode(int crowded, int tries)
 {
     if (crowded || tries >= DECIDE_KEEP_TRIES)
         return FLOW_REPLY_TAKE;
-    return tries < DECIDE_FRESH_TRIES ? FLOW_REPLY_FRESH : FLOW_REPLY_ANY;
+    if (tries >= DECIDE_LEAP_TRIES)
+        return FLOW_REPLY_ANY;
+    return tries < DECIDE_FRESH_TRIES ? FLOW_REPLY_FRESH : FLOW_REPLY_RESTED;
 }
 
 /* How many pairs of the rotation are passed over before this try. Connections that were opened in a row and live long
@@ -150,9 +153,9 @@ FLB_INLINE enum flow_mode decide_reply_mode(int crowded, int tries)
  * another place on every lap. */
 FLB_INLINE __u32 decide_leap(const __u64* cursor, int tries, __u32 pool)
 {
-    __u32 leap = 1u << bounded(2 * (tries - DECIDE_FRESH_TRIES + 1), 31);
+    __u32 leap = 1u << bounded(2 * (tries - DECIDE_LEAP_TRIES + 1), 31);
 
-    if (tries < DECIDE_FRESH_TRIES || pool <= FLB_SNAT_TRIES)
+    if (tries < DECIDE_LEAP_TRIES || pool <= FLB_SNAT_TRIES)
         return 0;
     return leap + (((__u32)atomic_load(cursor) * 0x9e3779b1u >> 8) & (leap - 1));
 }

@@ -65,9 +65,10 @@ enum flow_result { FLOW_OK = 0, FLOW_EXISTS, FLOW_RESTING, FLOW_FULL, FLOW_CONTE
 
 enum flow_mode {
     FLOW_OWNER = 0,
-    FLOW_REPLY_FRESH = 1, /* a key whose connection has just closed counts as taken (FLOW_RESTING) */
-    FLOW_REPLY_ANY = 2,
-    FLOW_REPLY_TAKE = 3 /* a connection that is not proven gives up its key */
+    FLOW_REPLY_FRESH = 1,  /* a key whose connection has closed and not expired counts as taken (FLOW_RESTING) */
+    FLOW_REPLY_RESTED = 2, /* one whose connection has just closed: its last packets may be on their way */
+    FLOW_REPLY_ANY = 3,    /* that of any closed connection is free */
+    FLOW_REPLY_TAKE = 4    /* a connection that is not proven gives up its key, too */
 };
 
 struct flow_request {
@@ -303,7 +304,7 @@ FLB_INLINE void flow_survey_set(const int v6, struct flb_flow* first, const stru
     }
 }
 
-enum flow_liveness { FLOW_GONE, FLOW_AT_REST, FLOW_ALIVE };
+enum flow_liveness { FLOW_GONE, FLOW_AT_REST, FLOW_CLOSING, FLOW_ALIVE };
 
 /* Is the connection of a reply's entry still going on? */
 FLB_INLINE enum flow_liveness flow_reply_liveness(
@@ -313,7 +314,9 @@ FLB_INLINE enum flow_liveness flow_reply_liveness(
 
     if (!flow_owner(v6, reply, &owner) || flow_has_expired(owner.ctl, now, settings))
         return FLOW_GONE;
-    return flow_is_closed(flow_state(owner.ctl)) ? FLOW_AT_REST : FLOW_ALIVE; /* an RST may be forged */
+    if (!flow_is_closed(flow_state(owner.ctl)))
+        return FLOW_ALIVE; /* an RST may be forged */
+    return (__s32)(now - (__u32)owner.ctl) < FLB_YOUNG_TICKS ? FLOW_CLOSING : FLOW_AT_REST;
 }
 
 /* A reply's entry of this set whose connection is over. The owner's line is read for those only that are proven
@@ -333,7 +336,7 @@ FLB_INLINE void flow_survey_replies(const int v6, struct flb_flow* first, __u32 
         liveness = flow_reply_liveness(v6, f, now, settings);
         if (liveness == FLOW_ALIVE)
             continue;
-        if (liveness == FLOW_AT_REST && (__s32)(now - (__u32)ctl) < FLB_YOUNG_TICKS) {
+        if (liveness == FLOW_CLOSING) {
             if (s->oldest == FLOW_NOWHERE) { /* better than none */
                 s->oldest = base + way;
                 s->oldest_ctl = ctl;
@@ -366,6 +369,8 @@ FLB_INLINE enum flow_result flow_may_replace(const int v6, struct flb_flow* f, _
             return FLOW_TAKEN;
         if (liveness == FLOW_ALIVE || request->mode == FLOW_OWNER)
             return liveness == FLOW_GONE ? FLOW_OK : FLOW_EXISTS;
+        if (liveness == FLOW_CLOSING)
+            return request->mode < FLOW_REPLY_ANY ? FLOW_RESTING : FLOW_OK;
         return liveness == FLOW_AT_REST && request->mode == FLOW_REPLY_FRESH ? FLOW_RESTING : FLOW_OK;
     }
     return flow_has_expired(ctl, request->now, settings) ? FLOW_OK : FLOW_EXISTS;

@@ -257,13 +257,13 @@ Model::Take Model::reply_key(const Key& key)
     if (!owner || has_expired(*owner))
         return Take::free;
     if (is_closed(owner->state))
-        return Take::resting;
+        return world.now - owner->seen < FLB_YOUNG_TICKS ? Take::closing : Take::resting;
     return is_proven(owner->state) ? Take::taken : Take::unproven;
 }
 
-// ADR 0006: a rotation; a port whose connection has just closed is taken only after eight others were not free, and
-// one of a connection that is not proven after twelve; or at once, where the last connection had to do that. After
-// eight it leaps, over 4, 16, 64, ... others, and some.
+// ADR 0006: a rotation; a port whose connection has closed is taken only after two others were not free, one whose
+// connection has just closed after eight, and that of one that is not proven after twelve; or at once, where the last
+// connection had to do that. After eight it leaps, over 4, 16, 64, ... others, and some.
 std::optional<Key> Model::take_port(const Frame& in, ModelBackend& backend)
 {
     const std::uint64_t size = std::uint64_t{world.ports} * backend.pool.size();
@@ -277,8 +277,8 @@ std::optional<Key> Model::take_port(const Frame& in, ModelBackend& backend)
             static_cast<std::uint16_t>(world.first_port + position % world.ports), in.protocol};
         const Take take = reply_key(key);
         const bool needy = backend.crowded || i >= FLB_SNAT_TRIES * 3 / 4;
-        if (take == Take::free || (take == Take::resting && (needy || i >= FLB_SNAT_TRIES / 2)) ||
-            (take == Take::unproven && needy)) {
+        if (take == Take::free || (take == Take::resting && (needy || i >= 2)) ||
+            (take == Take::closing && (needy || i >= FLB_SNAT_TRIES / 2)) || (take == Take::unproven && needy)) {
             backend.crowded = take == Take::unproven;
             return key;
         }

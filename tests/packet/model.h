@@ -160,7 +160,7 @@ private:
     Answer leave(const Frame& in, const Path& path);
 
     Answer begin(const Frame& in, const Hop& from, ModelService& service, unsigned number, unsigned state, bool store);
-    enum class Take { free, resting, unproven, taken };
+    enum class Take { free, resting, closing, unproven, taken };
     [[nodiscard]] Take reply_key(const Key& key);
     // A free pair of the backend's rotation; none: all that were tried are taken.
     std::optional<Key> take_port(const Frame& in, ModelBackend& backend);

@@ -100,6 +100,21 @@ TEST_P(Ports, a_port_rests_after_its_connection_has_closed)
     }
 }
 
+// All are at rest: the next one is taken that closed more than two seconds ago.
+TEST_P(Ports, a_port_that_has_just_closed_is_passed_over_longer)
+{
+    serve(1);
+    set_ports(first_snat_port, 6, 1);
+    std::vector<Connection> closed;
+    for (unsigned n = 0; n < 6; n++) {
+        closed.push_back(*open(n));
+        close(closed.back());
+    }
+    find(closed[4].request()).grow_old(3);
+    plane().port_cursors()[1] = 0; // as after a whole rotation
+    EXPECT_EQ(open(10)->outside_port, first_snat_port + 4);
+}
+
 // Connections that were opened in a row and live long lie in a row in the rotation, too.
 TEST_P(Ports, a_long_row_of_ports_in_use_does_not_hide_the_free_ones_behind_it)
 {
@@ -112,7 +127,7 @@ TEST_P(Ports, a_long_row_of_ports_in_use_does_not_hide_the_free_ones_behind_it)
         for (unsigned n = 0; n < in_use; n++)
             seen.insert(pair_of(*open(n)));
         for (unsigned lap = 0; lap < 10; lap++) {
-            plane().port_cursors()[1] = 1000 * lap; // as after a whole rotation
+            plane().port_cursors()[1] = std::uint64_t{1000} * lap; // as after a whole rotation
             const auto c = open(1000 + lap);
             ASSERT_TRUE(c) << in_use << " in use";
             EXPECT_TRUE(seen.insert(pair_of(*c)).second);

@@ -131,7 +131,14 @@ TEST_P(FlowFamilies, a_port_whose_connection_has_just_closed_rests_unless_there_
     ASSERT_EQ(open_pair(v6(), client(v6(), 1), backend(v6(), 1), 1, start_of_time), FLOW_OK);
     set_state(v6(), client(v6(), 1), FLB_FLOW_CLOSED_BACKEND, start_of_time);
     EXPECT_EQ(open_pair(v6(), client(v6(), 2), backend(v6(), 1), 1, start_of_time, FLOW_REPLY_FRESH), FLOW_RESTING);
-    EXPECT_EQ(open_pair(v6(), client(v6(), 2), backend(v6(), 1), 1, start_of_time + 11, FLOW_REPLY_FRESH), FLOW_OK);
+    EXPECT_EQ(
+        open_pair(v6(), client(v6(), 2), backend(v6(), 1), 1, start_of_time + 1, FLOW_REPLY_RESTED), FLOW_RESTING);
+    EXPECT_EQ(open_pair(v6(), client(v6(), 2), backend(v6(), 1), 1, start_of_time + 2, FLOW_REPLY_FRESH), FLOW_RESTING);
+    EXPECT_EQ(open_pair(v6(), client(v6(), 2), backend(v6(), 1), 1, start_of_time + 2, FLOW_REPLY_RESTED), FLOW_OK);
+    set_state(v6(), client(v6(), 2), FLB_FLOW_CLOSED_BACKEND, start_of_time + 2);
+    EXPECT_EQ(open_pair(v6(), client(v6(), 3), backend(v6(), 1), 1, start_of_time + 2, FLOW_REPLY_ANY), FLOW_OK);
+    set_state(v6(), client(v6(), 3), FLB_FLOW_CLOSED_BACKEND, start_of_time + 2);
+    EXPECT_EQ(open_pair(v6(), client(v6(), 4), backend(v6(), 1), 1, start_of_time + 13, FLOW_REPLY_FRESH), FLOW_OK);
 }
 
 TEST_P(FlowFamilies, the_oldest_unproven_gives_way_and_a_proven_one_never)
