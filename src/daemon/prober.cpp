@@ -201,7 +201,7 @@ private:
         ready_ = loop_.after({}, [this] { finish(CheckResult(*early_)); });
     }
 
-    void finish(CheckResult result)
+    void finish(const CheckResult& result)
     {
         step_ = Step::over;
         ready_.reset();

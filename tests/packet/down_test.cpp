@@ -22,7 +22,7 @@ protected:
     Connection established(flb_forward forward)
     {
         serve_two(forward);
-        const Connection c = connection(forward);
+        Connection c = connection(forward);
         play(c.handshake());
         return c;
     }
@@ -192,7 +192,7 @@ TEST_P(Down, refuse_answers_a_syn_with_rst_and_ack)
             Frame syn = c.syn();
             syn.seq = 0xffffff00 + i * 0x01234567;
             syn.sport = static_cast<std::uint16_t>(syn.sport + i);
-            syn.payload = pattern(i % 3 * 100); // fast open
+            syn.payload = pattern(std::size_t{i % 3} * 100); // fast open
             if (i % 2)
                 syn.tcp_options = timestamps();
             expect_reset("SYN", padded(syn), FLB_DROP_refused);

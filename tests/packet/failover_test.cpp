@@ -30,7 +30,7 @@ protected:
     {
         play({c.there("SYN", c.syn())});
         wait(c);
-        const Connection other = with_backend(c, 2);
+        Connection other = with_backend(c, 2);
         play({other.there("SYN again", c.syn())});
         return other;
     }
@@ -185,8 +185,8 @@ TEST_P(Failover, all_other_backends_take_their_shares)
         got[run(syn).bytes.at(5)]++; // last byte of backend_mac
     }
     EXPECT_EQ(got.count(1), 0u);
-    EXPECT_NEAR(got[2], tries / 3, 5 * 12); // five standard deviations
-    EXPECT_NEAR(got[3], tries * 2 / 3, 5 * 12);
+    EXPECT_NEAR(got[2], tries / 3.0, 5 * 12); // five standard deviations
+    EXPECT_NEAR(got[3], tries * 2 / 3.0, 5 * 12);
 }
 
 } // namespace

@@ -72,7 +72,7 @@ struct Entry {
 struct Step {
     std::string what;
     Frame in;
-    Verdict verdict;
+    Verdict verdict = {};
     Frame out;
 };
 

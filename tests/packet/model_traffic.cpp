@@ -75,7 +75,7 @@ void Traffic::dress(Frame& f)
     if (!f.payload.empty())
         f.payload[0] = static_cast<std::uint8_t>(below(256));
     if (f.is_ipv4() && one_in(20))
-        f.options.assign(4 * (1 + below(5)), 1);
+        f.options.assign(4 * (std::size_t{1} + below(5)), 1);
     if (!f.is_ipv4() && one_in(20))
         f.extensions = {one_in(2) ? hop_by_hop() : destination_options(below(3))};
     if (f.is_tcp() && !one_in(3))

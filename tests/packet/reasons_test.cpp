@@ -175,7 +175,7 @@ Bytes rst_to_a_dead_backend(Harness& h)
 // Behind options, so it is dropped, not answered.
 Bytes refused(Harness& h)
 {
-    const Bytes bytes = changed_syn(h, [&h](Frame& f) {
+    Bytes bytes = changed_syn(h, [&h](Frame& f) {
         if (h.v6())
             f.extensions = {hop_by_hop()};
         else

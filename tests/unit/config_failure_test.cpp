@@ -8,7 +8,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::expect_problem;
-using testing::problems_of;
 using testing::sound;
 using testing::web;
 

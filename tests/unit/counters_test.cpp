@@ -10,7 +10,7 @@ namespace {
 
 TEST(Counters, SumABackendOverAllProcessors)
 {
-    std::vector<flb_backend_counters> cells(3 * 4);
+    std::vector<flb_backend_counters> cells(12);
     for (std::uint32_t processor = 0; processor < 3; processor++) {
         auto& cell = cells[std::size_t{processor} * 4 + 2];
         cell.packets[0] = 1 + processor;

@@ -3,12 +3,12 @@
 // of seconds, at a rate or as fast as it goes. Bounded by time and by `--most`. One line of JSON at the end.
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <vector>
 
 #include <fmt/format.h>
 #include <linux/bpf.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "net.h"
