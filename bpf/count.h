@@ -44,6 +44,15 @@ FLB_INLINE void count_eviction(void)
         counters->evictions++;
 }
 
+FLB_INLINE void count_event(__u32 event)
+{
+    __u32 processor = bpf_get_smp_processor_id();
+    struct flb_event_counters* counters = bpf_map_lookup_elem(&event_counters, &processor);
+
+    if (counters)
+        counters->count[event & (FLB_MAX_EVENTS - 1)]++;
+}
+
 FLB_INLINE void count_drop(__u32 reason)
 {
     __u32 processor = bpf_get_smp_processor_id();

@@ -52,7 +52,10 @@ __attribute__((noinline)) int flow_reserve6(struct flow_request* request)
 
 FLB_INLINE int reserve(const int v6, struct flow_request* request)
 {
-    return v6 ? flow_reserve6(request) : flow_reserve4(request);
+    int result = v6 ? flow_reserve6(request) : flow_reserve4(request);
+
+    flow_settle(request, (enum flow_result)result);
+    return result;
 }
 
 FLB_INLINE void decide_fill(
@@ -344,13 +347,31 @@ FLB_INLINE struct flb_listener* decide_listener(const int v6, const struct packe
     return bpf_map_lookup_elem(&listeners, &key);
 }
 
+/* The client's address, in memory order. */
+FLB_INLINE __u64 decide_client_high(const int v6, const struct flow_key* key)
+{
+    return v6 ? key->w[1] : (__u32)key->w[0];
+}
+
+FLB_INLINE __u64 decide_client_low(const int v6, const struct flow_key* key)
+{
+    return v6 ? key->w[2] : 0;
+}
+
 /* The backend of a new flow; 0: none. A segment of an older connection goes where every other balancer would send
  * it, whatever we have learned of that backend. */
 FLB_INLINE __u32 decide_backend(
     const int v6, const struct slow* s, __u32 service_index, struct flb_service* service, __u32 state)
 {
+    const struct flow_key* key = &s->packet.key;
+    __u32 pinned = 0;
+
     if (s->chosen)
         return s->chosen;
+    if (service->affinity_ticks)
+        pinned = affinity_find(service_index, decide_client_high(v6, key), decide_client_low(v6, key));
+    if (pinned)
+        return pinned;
     if (state == FLB_FLOW_MIDSTREAM)
         return pick(v6, &s->packet, service_index, service);
     return pick_fresh(v6, &s->packet, service_index, service);
@@ -374,12 +395,23 @@ FLB_INLINE int decide(const int v6, struct slow* s)
     service = bpf_map_lookup_elem(&services, &service_index);
     if (!service || !(service->flags & FLB_SERVICE_VALID))
         return FLB_DROP_not_configured;
+    if (service->flags & FLB_SERVICE_LISTS) {
+        step =
+            admit_network(service_index, decide_client_high(v6, &s->packet.key), decide_client_low(v6, &s->packet.key));
+        if (step)
+            return step;
+    }
     if (s->packet.protocol == IPPROTO_TCP) {
         step = decide_tcp(&s->packet, service, &state, &store);
         if (step)
             return step;
         if (service->flags & FLB_SERVICE_REFUSE)
             return STEP_RESET(FLB_DROP_refused);
+    }
+    if ((service->source_rate || service->source_connections) && state != FLB_FLOW_MIDSTREAM && !s->chosen) {
+        step = admit_source(service_index, decide_client_high(v6, &s->packet.key));
+        if (step)
+            return step;
     }
     backend = decide_backend(v6, s, service_index, service, state);
     if (!backend)

@@ -32,11 +32,11 @@ FLB_INLINE int failover_supersede(const int v6, struct flow_ref* owner, __u32 no
     if (!flow_reply(v6, owner, &reply))
         return flow_advance(owner, FLB_FLOW_EMPTY, (__u32)owner->ctl);
     state = flow_state(reply.ctl);
-    if (state == FLB_FLOW_SUPERSEDED || !flow_advance(&reply, FLB_FLOW_SUPERSEDED, now))
+    if (state == FLB_FLOW_SUPERSEDED || !flow_advance_reply(&reply, FLB_FLOW_SUPERSEDED, now))
         return 0;
     if (flow_advance(owner, FLB_FLOW_EMPTY, (__u32)owner->ctl))
         return 1;
-    flow_advance(&reply, state, now);
+    flow_advance_reply(&reply, state, now);
     return 0;
 }
 

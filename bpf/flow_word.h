@@ -25,9 +25,19 @@ FLB_INLINE __u32 flow_generation(__u64 ctl)
     return (__u32)(ctl >> FLB_CTL_GENERATION_SHIFT);
 }
 
+/* States of an owner in which it may be counted as an open connection. */
+FLB_INLINE int flow_is_open(__u32 state)
+{
+    return state >= FLB_FLOW_ESTABLISHED && state <= FLB_FLOW_UDP_STREAM;
+}
+
 FLB_INLINE __u64 flow_with_state(__u64 ctl, __u32 state, __u32 now)
 {
-    return (ctl & ~(FLB_CTL_STATE | 0xffffffffULL)) | (__u64)state << FLB_CTL_STATE_SHIFT | now;
+    __u64 replaced = FLB_CTL_STATE | 0xffffffffULL;
+
+    if (!flow_is_open(state) && state != flow_state(ctl))
+        replaced |= FLB_CTL_COUNTED;
+    return (ctl & ~replaced) | (__u64)state << FLB_CTL_STATE_SHIFT | now;
 }
 
 FLB_INLINE int flow_is_live(__u64 ctl)

@@ -6,17 +6,20 @@
 #ifndef FEATHERLB_FOLLOW_H
 #define FEATHERLB_FOLLOW_H
 
-#include "maps.h"
+#include "admit.h"
+#include "affinity.h"
 #include "marks.h"
 #include "packet.h"
 
 /* FOLLOW_GONE: the flow has expired, or the packet begins a new connection: go on as for an unknown one.
- * FOLLOW_SYN_AGAIN: the client repeats a SYN that its backend has not answered. */
+ * FOLLOW_SYN_AGAIN: the client repeats a SYN that its backend has not answered.
+ * FOLLOW_REFUSED: it would prove one connection more than its source may have. */
 enum follow {
     FOLLOW_ON = STEP_NEXT,
     FOLLOW_GONE = STEP_PASS,
     FOLLOW_SYN_AGAIN = STEP_SYN_AGAIN,
-    FOLLOW_SUPERSEDED = FLB_DROP_superseded
+    FOLLOW_SUPERSEDED = FLB_DROP_superseded,
+    FOLLOW_REFUSED = FLB_DROP_source_connections
 };
 
 #define FOLLOW_TRIES 4 /* both directions may change the state at the same moment */
@@ -54,22 +57,35 @@ FLB_INLINE enum follow follow_prove(const int v6, const struct flow_ref* owner, 
     for (int i = 0; i < FOLLOW_TRIES; i++) {
         if (!flow_reply(v6, owner, &reply))
             return FOLLOW_GONE;
-        if (flow_state(reply.ctl) == FLB_FLOW_REPLY || flow_advance(&reply, FLB_FLOW_REPLY, now))
+        if (flow_state(reply.ctl) == FLB_FLOW_REPLY || flow_advance_reply(&reply, FLB_FLOW_REPLY, now))
             return FOLLOW_ON;
     }
     return FOLLOW_GONE;
 }
 
-/* Called when the age of the entry is not this tick. */
-FLB_INLINE enum follow follow_age(struct flow_ref* ref, __u32 now)
+/* An owner whose age is not this tick. Of numbers alone, so that the fast path keeps its registers and its stack. */
+__attribute__((noinline)) int follow_tick(__u32 v6, __u32 index, __u64 ctl, __u32 now)
 {
+    struct flow_ref ref = {v6 ? flow_at(1, index) : flow_at(0, index), ctl, index, v6};
     const struct flb_settings* settings = flow_settings();
 
-    if (!settings || flow_has_expired(ref->ctl, now, settings)) {
-        flow_release(ref);
+    if (!ref.f)
+        return FOLLOW_GONE;
+    if (!settings || flow_has_expired(ctl, now, settings)) {
+        flow_release(&ref);
         return FOLLOW_GONE;
     }
-    flow_advance(ref, flow_state(ref->ctl), now);
+    if (((__u32)ctl ^ now) >> AFFINITY_GRAIN_SHIFT && flow_is_open(flow_state(ctl)))
+        affinity_touch(v6, index);
+    flow_touch(&ref, now);
+    return FOLLOW_ON;
+}
+
+FLB_INLINE enum follow follow_age(struct flow_ref* ref, __u32 now)
+{
+    if (follow_tick(ref->v6, ref->index, ref->ctl, now))
+        return FOLLOW_GONE;
+    ref->ctl = (ref->ctl & ~0xffffffffULL) | now; /* as it is now, but for a mark or a lock */
     return FOLLOW_ON;
 }
 
@@ -84,7 +100,7 @@ FLB_INLINE enum follow follow_unproven(const int v6, struct flow_ref* owner, __u
         return FOLLOW_GONE;
     }
     if ((__u32)reply.ctl != now)
-        flow_advance(&reply, flow_state(reply.ctl), now);
+        flow_touch(&reply, now);
     return FOLLOW_ON;
 }
 
@@ -103,6 +119,60 @@ FLB_INLINE __u32 follow_client_tcp(__u32 state, const struct packet* p, __u32 ex
     return state == FLB_FLOW_FIN_BACKEND ? FLB_FLOW_CLOSED_BACKEND : state;
 }
 
+/* Moves the owner on. One that becomes proven and open is counted, and its client is pinned; where that is the
+ * client's doing, not beyond the source's limit, and not without its reply's entry (FOLLOW_TAKEN). One that closes has
+ * used its pin. */
+enum follow_moved { FOLLOW_LOST = 0, FOLLOW_MOVED, FOLLOW_TAKEN, FOLLOW_OVER_LIMIT };
+FLB_INLINE enum follow_moved follow_move(
+    const int v6, struct flow_ref* owner, __u32 next, __u32 now, const int by_client)
+{
+    const __u64 high = flow_client_high(v6, owner->f); /* of this owner, if the swap succeeds */
+    const __u64 low = flow_client_low(v6, owner->f);
+    const __u32 backend = atomic_load(&owner->f->backend);
+    const int was_open = flow_is_open(flow_state(owner->ctl));
+    const int proves = flow_is_proven(next) && !flow_is_proven(flow_state(owner->ctl));
+    enum follow_moved moved = FOLLOW_LOST;
+    int count = ADMIT_UNCOUNTED;
+
+    if (proves && flow_is_open(next)) {
+        count = admit_count(backend, high, by_client);
+        if (count == ADMIT_REFUSED)
+            return FOLLOW_OVER_LIMIT;
+    }
+    if (by_client && proves && follow_prove(v6, owner, now)) {
+        moved = FOLLOW_TAKEN;
+    } else if (flow_advance_with(owner, next, now, count == ADMIT_COUNTED ? FLB_CTL_COUNTED : 0)) {
+        if (was_open != flow_is_open(next))
+            affinity_use(backend, high, low, was_open ? AFFINITY_TOUCH : AFFINITY_PROVEN);
+        return FOLLOW_MOVED;
+    }
+    if (count == ADMIT_COUNTED)
+        admit_uncount(backend, high);
+    return moved;
+}
+
+/* An RST that the backend did not believe must not take the connection out of its source's count: a packet of the
+ * backend in a later tick puts it back. */
+FLB_INLINE void follow_after_reset(const int v6, struct flow_ref* owner, __u32 now)
+{
+    const __u64 client = flow_client_high(v6, owner->f);
+    const __u32 backend = atomic_load(&owner->f->backend);
+
+    if ((owner->ctl & FLB_CTL_COUNTED) || admit_count(backend, client, 0) != ADMIT_COUNTED)
+        return;
+    if (!flow_advance_with(owner, FLB_FLOW_RESET, now, FLB_CTL_COUNTED))
+        admit_uncount(backend, client);
+}
+
+/* The reply's entry remembers in which tick the RST came. */
+FLB_INLINE void follow_note_reset(const int v6, const struct flow_ref* owner, __u32 now)
+{
+    struct flow_ref reply;
+
+    if (flow_reply(v6, owner, &reply))
+        flow_touch(&reply, now);
+}
+
 /* The client begins anew on a tuple that is closing: both old entries go, so that nothing of the old connection
  * is taken for the new one. */
 FLB_INLINE enum follow follow_anew(const int v6, struct flow_ref* owner)
@@ -110,7 +180,7 @@ FLB_INLINE enum follow follow_anew(const int v6, struct flow_ref* owner)
     struct flow_ref reply;
 
     if (flow_reply(v6, owner, &reply))
-        flow_release(&reply);
+        flow_advance_reply(&reply, FLB_FLOW_EMPTY, (__u32)reply.ctl);
     flow_release(owner);
     return FOLLOW_GONE;
 }
@@ -128,12 +198,20 @@ FLB_INLINE enum follow follow_client_state(const int v6, struct flow_ref* ref, c
             next = follow_client_tcp(state, p, atomic_load(&ref->f->aux));
         if (next == state)
             break;
-        if (flow_is_proven(next) && !flow_is_proven(state) && follow_prove(v6, ref, now)) {
+        switch (follow_move(v6, ref, next, now, 1)) {
+        case FOLLOW_MOVED:
+            if (next == FLB_FLOW_RESET)
+                follow_note_reset(v6, ref, now);
+            return FOLLOW_ON;
+        case FOLLOW_TAKEN:
             flow_release(ref);
             return FOLLOW_GONE;
+        case FOLLOW_OVER_LIMIT:
+            return FOLLOW_REFUSED;
+        default:
+            if (!follow_again(ref))
+                return FOLLOW_ON;
         }
-        if (flow_advance(ref, next, now) || !follow_again(ref))
-            break;
     }
     return FOLLOW_ON;
 }
@@ -142,7 +220,7 @@ FLB_INLINE enum follow follow_client_state(const int v6, struct flow_ref* ref, c
  * its stack. */
 FLB_INLINE int follow_client_slow(const int v6, __u32 index, __u64 ctl, const struct packet* p, __u32 now)
 {
-    struct flow_ref ref = {flow_at(v6, index), ctl, index};
+    struct flow_ref ref = {flow_at(v6, index), ctl, index, v6};
     __u32 state = flow_state(ctl);
 
     if (!ref.f || (!flow_is_proven(state) && follow_unproven(v6, &ref, now)))
@@ -156,14 +234,14 @@ FLB_INLINE int follow_client_slow(const int v6, __u32 index, __u64 ctl, const st
     return follow_client_state(v6, &ref, p, now);
 }
 
-static __attribute__((noinline)) int follow_client_slow4(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
+__attribute__((noinline)) int follow_client_slow4(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
 {
-    return follow_client_slow(0, index, ctl, p, now);
+    return p ? follow_client_slow(0, index, ctl, p, now) : (int)FLB_DROP_not_configured;
 }
 
-static __attribute__((noinline)) int follow_client_slow6(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
+__attribute__((noinline)) int follow_client_slow6(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
 {
-    return follow_client_slow(1, index, ctl, p, now);
+    return p ? follow_client_slow(1, index, ctl, p, now) : (int)FLB_DROP_not_configured;
 }
 
 /* A packet from the client; `ref` is the owner. */
@@ -222,7 +300,7 @@ FLB_INLINE int follow_is_forged(struct flb_flow* reply, const struct packet* p)
 }
 
 FLB_INLINE enum follow follow_backend_owner(
-    struct flow_ref* owner, struct flow_ref* reply, const struct packet* p, __u32 now)
+    const int v6, struct flow_ref* owner, struct flow_ref* reply, const struct packet* p, __u32 now)
 {
     FLOW_ROLLED
     for (int i = 0; i < FOLLOW_TRIES; i++) {
@@ -234,9 +312,9 @@ FLB_INLINE enum follow follow_backend_owner(
         if (next == FLB_FLOW_SYN_ACK)
             atomic_store(&owner->f->aux, p->seq + 1); /* what will prove the client */
         if (state == FLB_FLOW_MIDSTREAM && next != FLB_FLOW_CLOSED_BACKEND &&
-            flow_state(reply->ctl) == FLB_FLOW_REPLY_NEW && !flow_advance(reply, FLB_FLOW_REPLY, now))
+            flow_state(reply->ctl) == FLB_FLOW_REPLY_NEW && !flow_advance_reply(reply, FLB_FLOW_REPLY, now))
             return FOLLOW_ON; /* taken; see follow_prove */
-        if (flow_advance(owner, next, now)) {
+        if (follow_move(v6, owner, next, now, 0) == FOLLOW_MOVED) {
             if (state == FLB_FLOW_SYN && next == FLB_FLOW_CLOSED_BACKEND)
                 mark_refused(atomic_load(&reply->f->backend));
             return FOLLOW_ON;
@@ -249,7 +327,7 @@ FLB_INLINE enum follow follow_backend_owner(
 
 FLB_INLINE int follow_backend_slow(const int v6, __u32 index, __u64 ctl, const struct packet* p, __u32 now)
 {
-    struct flow_ref ref = {flow_at(v6, index), ctl, index};
+    struct flow_ref ref = {flow_at(v6, index), ctl, index, v6};
     struct flow_ref owner;
 
     if (!ref.f)
@@ -261,19 +339,22 @@ FLB_INLINE int follow_backend_slow(const int v6, __u32 index, __u64 ctl, const s
         /* or the client's SYN has left it at this moment */
         return flow_state(atomic_load(&ref.f->ctl)) == FLB_FLOW_SUPERSEDED ? FOLLOW_SUPERSEDED : FOLLOW_GONE;
     }
-    if ((__u32)ref.ctl != now)
-        flow_advance(&ref, flow_state(ref.ctl), now);
-    return follow_backend_owner(&owner, &ref, p, now);
+    if ((__u32)ref.ctl != now) {
+        flow_touch(&ref, now);
+        if (flow_state(owner.ctl) == FLB_FLOW_RESET && !(p->tcp_flags & TCP_RST))
+            follow_after_reset(v6, &owner, now);
+    }
+    return follow_backend_owner(v6, &owner, &ref, p, now);
 }
 
-static __attribute__((noinline)) int follow_backend_slow4(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
+__attribute__((noinline)) int follow_backend_slow4(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
 {
-    return follow_backend_slow(0, index, ctl, p, now);
+    return p ? follow_backend_slow(0, index, ctl, p, now) : (int)FLB_DROP_not_configured;
 }
 
-static __attribute__((noinline)) int follow_backend_slow6(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
+__attribute__((noinline)) int follow_backend_slow6(__u32 index, __u64 ctl, const struct packet* p, __u32 now)
 {
-    return follow_backend_slow(1, index, ctl, p, now);
+    return p ? follow_backend_slow(1, index, ctl, p, now) : (int)FLB_DROP_not_configured;
 }
 
 /* A packet from the backend; `ref` is the reply's entry. The owner's line is touched only when something is to be

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What flow.h and parse.h ask of their surroundings, given by maps and helpers. Tests on the host give the same
- * from plain memory.
+ * What flow.h, limits.h and parse.h ask of their surroundings, given by maps and helpers. Tests on the host give the
+ * same from plain memory.
  */
 #ifndef FEATHERLB_KERNEL_H
 #define FEATHERLB_KERNEL_H
@@ -26,6 +26,24 @@ FLB_INLINE struct flb_flow* flow_first_way(const int v6, __u32 set)
     if (v6)
         return bpf_map_lookup_elem(&flows6, &set);
     return bpf_map_lookup_elem(&flows4, &set);
+}
+
+FLB_INLINE struct flb_limit_set* limit_set_at(__u32 index)
+{
+    return bpf_map_lookup_elem(&limit_counts, &index);
+}
+
+FLB_INLINE struct flb_rate_set* limit_rate_at(__u32 index)
+{
+    return bpf_map_lookup_elem(&limit_rates, &index);
+}
+
+/* Of admit.h; what flow.h calls is declared before. */
+int admit_uncount(__u32 backend, __u64 client);
+
+FLB_INLINE void flow_uncount(__u32 backend, __u64 client)
+{
+    admit_uncount(backend, client);
 }
 
 /* Ticks since boot; see flb_settings.tick_shift. */

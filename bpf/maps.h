@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * All maps, shared by both programs: the daemon makes them once and
- * gives them to each program. Everything but `listeners`, `sources` and `fragments` is an array whose look-up the
- * kernel inlines; everything that the daemon changes under traffic is mapped into its memory.
+ * All maps, shared by both programs: the daemon makes them once and gives them to each program. Everything but
+ * `listeners`, `sources`, `fragments`, `prefixes` and `pins` is an array whose look-up the kernel inlines; everything
+ * that the daemon changes under traffic is mapped into its memory.
  */
 #ifndef FEATHERLB_MAPS_H
 #define FEATHERLB_MAPS_H
@@ -47,6 +47,22 @@ struct {
     __type(value, struct flb_source);
 } sources SEC(".maps");
 
+struct {
+    __uint(type, BPF_MAP_TYPE_LPM_TRIE);
+    __uint(max_entries, 262144);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, struct flb_prefix_key);
+    __type(value, struct flb_prefix);
+} prefixes SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, FLB_SIZED_BY_DAEMON);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __type(key, struct flb_pin_key);
+    __type(value, __u64);
+} pins SEC(".maps");
+
 FLB_ARRAY(services, struct flb_service, FLB_SIZED_BY_DAEMON);
 
 FLB_ARRAY(slots, struct flb_slot_chunk, FLB_SIZED_BY_DAEMON);
@@ -77,9 +93,15 @@ FLB_ARRAY(flows4, struct flb_set4, FLB_SIZED_BY_DAEMON);
 
 FLB_ARRAY(flows6, struct flb_set6, FLB_SIZED_BY_DAEMON);
 
+FLB_ARRAY(limit_counts, struct flb_limit_set, FLB_SIZED_BY_DAEMON);
+
+FLB_ARRAY(limit_rates, struct flb_rate_set, FLB_SIZED_BY_DAEMON);
+
 FLB_ARRAY(backend_counters, struct flb_backend_counters, FLB_SIZED_BY_DAEMON); /* processors * backends */
 
 FLB_ARRAY(drop_counters, struct flb_drop_counters, FLB_SIZED_BY_DAEMON); /* processors */
+
+FLB_ARRAY(event_counters, struct flb_event_counters, FLB_SIZED_BY_DAEMON); /* processors */
 
 /* Not read by the programs; named here so that they are made, pinned and adopted with the rest. */
 FLB_ARRAY(names, struct flb_name, FLB_SIZED_BY_DAEMON); /* as `services` */
@@ -99,6 +121,8 @@ const volatile struct flb_load flb_load = {
     .max_backends = 1,
     .processors = 1,
     .tick_shift = 8,
+    .limit_sets = 1,
+    .rate_sets = 1,
 };
 
 #endif

@@ -6,7 +6,7 @@
 #ifndef FEATHERLB_PACKET_H
 #define FEATHERLB_PACKET_H
 
-#include "flow.h"
+#include "flow_reserve.h"
 
 /* A step's answer: STEP_NEXT goes on, STEP_PASS leaves the packet to the stack, STEP_RESET(reason) answers a client's
  * segment with RST; STEP_SYN_AGAIN and STEP_DOWN lead to failover.h; STEP_ICMP (an ICMP message) and STEP_FOLLOWER (a

@@ -11,7 +11,7 @@
 
 #include <linux/types.h>
 
-#define FLB_ABI 2
+#define FLB_ABI 3
 
 /* ---- limits ------------------------------------------------------------------------------------------ */
 #define FLB_WAYS 4               /* entries in a set of the flow table */
@@ -26,6 +26,9 @@
 #define FLB_FRAGMENTS 16384      /* datagrams in fragments that are followed at the same time */
 #define FLB_FRAGMENT_IDS 4096    /* counters of identifications; a power of two */
 #define FLB_FRAGMENT_TICKS 30    /* the fragments of a datagram follow its first one within that */
+#define FLB_LIMIT_WAYS 4         /* sources in a set of `limit_counts` */
+#define FLB_RATE_WAYS 8          /* sources in a set of `limit_rates` */
+#define FLB_MAX_EVENTS 8         /* room for events in one processor's counters */
 
 /* ---- why a packet was not forwarded ------------------------------------------------------------------- */
 /* X(name, text): the enum, the text that people see and the metric label `name` come from this one list.
@@ -60,6 +63,16 @@
 #define FLB_ENUM_REASON(name, text) FLB_DROP_##name,
 enum flb_drop_reason { FLB_DROP_none = 0, FLB_DROP_REASONS(FLB_ENUM_REASON) FLB_DROP_REASON_COUNT };
 #undef FLB_ENUM_REASON
+
+/* ---- what else is counted ------------------------------------------------------------------------------ */
+/* X(name, text), as above: nothing was dropped, but something was not done for want of room. Append only. */
+#define FLB_EVENTS(X)                                                                                                  \
+    X(source_uncounted, "open connections that their source's limit does not know, for want of room")                  \
+    X(pin_refused, "connections whose client was not pinned to its backend, for want of room")
+
+#define FLB_ENUM_EVENT(name, text) FLB_EVENT_##name,
+enum flb_event { FLB_EVENTS(FLB_ENUM_EVENT) FLB_EVENT_COUNT };
+#undef FLB_ENUM_EVENT
 
 /* ---- addresses ---------------------------------------------------------------------------------------- */
 /* 16 bytes for both families: IPv4 stands in the first four, the rest is zero. The family stands elsewhere. */
@@ -144,7 +157,7 @@ struct flb_service {
     __u64 pick_seed;      /* configured; the same on every balancer */
     __u32 affinity_ticks; /* a pin lives that long after its last use; 0: no affinity */
     __u32 refused_ticks;  /* a backend that refused a connection is avoided that long; 0: it is not */
-    __u32 source_rate;    /* new connections a second that one source may open; 0: any number */
+    __u32 source_rate;    /* new connections a minute that one source may open; 0: any number */
     __u32 source_burst;   /* that it may open at once after a pause */
     __u32 source_connections; /* open, proven connections that one source may have; 0: any number */
     __u8 pad[20];
@@ -154,6 +167,39 @@ struct flb_service {
 /* A SYN that its backend has not answered goes to another one when it is repeated. */
 #define FLB_SERVICE_SYN_FAILOVER 4u
 #define FLB_SERVICE_LISTS 8u /* it has `allow` or `deny` */
+
+/* LPM trie `prefixes`: whether clients of a network may open connections to a service with FLB_SERVICE_LISTS. The
+ * most specific prefix decides; where there is none, they may. */
+struct flb_prefix_key {
+    __u32 bits; /* 32, for the service, and those of the address */
+    __u32 service;
+    struct flb_addr address;
+};
+struct flb_prefix {
+    __u32 allow; /* 0: denied */
+};
+
+/* Map `limit_counts`: open, proven connections by source. bpf/limit.h has the rules. */
+struct flb_limit_count {
+    __u64 ctl;    /* connections 0-23, being claimed 24, generation 25-63 */
+    __u64 source; /* who, and of which service: limit_identity() */
+};
+struct flb_limit_set {
+    struct flb_limit_count way[FLB_LIMIT_WAYS];
+};
+
+/* Map `limit_rates`: when the connections that a source has opened will have been paid for. */
+struct flb_rate_set {
+    __u64 way[FLB_RATE_WAYS]; /* time 0-39, in 2^-16 jiffies, and what tells sources of a set apart, 40-63 */
+};
+
+/* Hash map `pins`: the backend that a client had last, of services with affinity. The value is
+ * backend << 32 | tick of its last use, one word. */
+struct flb_pin_key {
+    __u32 service;
+    __u32 pad;
+    struct flb_addr address; /* first `affinity_prefix` bits of the client's, the rest is zero */
+};
 
 /* Map `slots`: the slot tables of all services, one after another. */
 struct flb_slot_chunk {
@@ -355,6 +401,8 @@ struct flb_load {
     __u32 processors; /* possible ones: stride of the counters */
     __u32 tick_shift;
     __u32 weak_memory; /* 1 where loads may pass loads (arm64) */
+    __u32 limit_sets;
+    __u32 rate_sets;
 };
 
 /* ---- counters ----------------------------------------------------------------------------------------- */
@@ -374,6 +422,11 @@ struct flb_drop_counters {
      * too small for the rate of new connections (docs/operating.md, "How large the flow table has to be"). */
     __u64 evictions;
     __u64 pad[7];
+};
+
+/* Map `event_counters`, index processor. */
+struct flb_event_counters {
+    __u64 count[FLB_MAX_EVENTS]; /* by enum flb_event */
 };
 
 /* Map `fragment_ids`: the next identification towards the pairs of addresses that share a counter. Values are __u64. */
@@ -410,6 +463,12 @@ FLB_ASSERT(sizeof(struct flb_listener_key) == 20);
 FLB_ASSERT(sizeof(struct flb_source) == 24);
 FLB_ASSERT(sizeof(struct flb_service) == 64);
 FLB_ASSERT(sizeof(struct flb_slot_chunk) == 64);
+FLB_ASSERT(FLB_EVENT_COUNT <= FLB_MAX_EVENTS);
+FLB_ASSERT(sizeof(struct flb_prefix_key) == 24);
+FLB_ASSERT(sizeof(struct flb_limit_set) == 64);
+FLB_ASSERT(sizeof(struct flb_rate_set) == 64);
+FLB_ASSERT(sizeof(struct flb_pin_key) == 24);
+FLB_ASSERT(sizeof(struct flb_event_counters) == 64);
 FLB_ASSERT(sizeof(struct flb_backend) == 64);
 FLB_ASSERT(sizeof(struct flb_backend_mark) == 16);
 FLB_ASSERT(sizeof(struct flb_flow) == 40);

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "config/admission.h"
 #include "config/document.h"
 #include "config/endpoints.h"
 #include "config/failure.h"
@@ -169,6 +170,7 @@ ServiceDefaults read_defaults(const Node* node, Problems& problems)
     if (const Node* forward = section.find("forward"))
         defaults.forward = read_forward(*forward, problems);
     read_failure(section, defaults.failure, problems);
+    defaults.admission = read_admission(section, {}, problems);
     return defaults;
 }
 

@@ -3,9 +3,11 @@
 // A Config never changes after `load_config` made it, so everything planned from it is a pure function.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +17,7 @@
 #include <tl/expected.hpp>
 
 #include "base/ip.h"
+#include "base/network_prefix.h"
 
 namespace featherlb {
 
@@ -86,6 +89,37 @@ struct FailureConfig {
     std::optional<std::chrono::seconds> drain_timeout; // nothing: a drain has no deadline
 };
 
+// `affinity: {timeout: 10m}`: a client stays with its backend.
+struct AffinityConfig {
+    std::chrono::seconds timeout{0}; // after the last use; 0: no affinity
+    std::uint8_t ipv6_prefix = 128;  // bits of an IPv6 address that stand for one client
+};
+
+// `limits`: what one source (an IPv4 address, an IPv6 /64) may do; 0: any number.
+struct SourceLimits {
+    std::uint32_t new_a_minute = 0;
+    std::uint32_t burst = 0; // at once after a pause
+    std::uint32_t connections = 0;
+    friend bool operator==(const SourceLimits&, const SourceLimits&) = default;
+};
+
+// `allow` and `deny`. The most specific network decides; sorted by network, each once.
+struct AccessRule {
+    NetworkPrefix network;
+    bool allow = false;
+    friend auto operator<=>(const AccessRule&, const AccessRule&) = default;
+};
+using AccessRules = std::vector<AccessRule>;
+
+// Who may open connections, how many, and where a client's next one goes.
+struct AdmissionConfig {
+    AffinityConfig affinity;
+    SourceLimits limits;
+    // By IP version, IPv4 first, and shared, since there may be 100,000; null: everybody. An `allow` list is
+    // also a rule for all other networks: 0.0.0.0/0 and ::/0, denied.
+    std::array<std::shared_ptr<const AccessRules>, 2> access;
+};
+
 struct ServiceConfig {
     std::string name; // [A-Za-z0-9._-], 1 to FLB_NAME_MAX - 1 bytes
     std::vector<ListenerConfig> listeners;
@@ -93,6 +127,7 @@ struct ServiceConfig {
     Forward forward = Forward::snat;
     std::vector<BackendConfig> backends;
     FailureConfig failure;
+    AdmissionConfig admission;
     Place place;
 };
 

@@ -287,6 +287,27 @@ Parsed<DnsName> parse_dns_name(std::string_view text)
     return DnsName{std::string(parts->host), *port};
 }
 
+Parsed<NetworkPrefix> parse_network(std::string_view text)
+{
+    const std::size_t slash = text.find('/');
+    const auto address = IpAddress::parse(text.substr(0, slash));
+    if (!address)
+        return tl::unexpected(refuse_address(text.substr(0, slash)).value());
+    const std::uint8_t most = address_bits(address->family());
+    if (slash == std::string_view::npos)
+        return refuse(fmt::format("{} is one address, not a network", quote(text)),
+            fmt::format("write {}/{}", address->to_string(), most));
+    const auto bits = parse_decimal(text.substr(slash + 1));
+    if (!bits || *bits > most)
+        return refuse(fmt::format("{} has no prefix length from 0 to {} behind the slash", quote(text), most),
+            fmt::format("write a network such as {}", address->is_ipv4() ? "198.51.100.0/24" : "2001:db8::/32"));
+    const auto network = NetworkPrefix::of(*address, static_cast<std::uint8_t>(*bits));
+    if (network.address != *address)
+        return refuse(fmt::format("{} has bits behind its prefix", quote(text)),
+            fmt::format("write {}, or {}/{} for this one address", network.to_string(), address->to_string(), most));
+    return network;
+}
+
 Parsed<IpAddress> parse_source_address(std::string_view text)
 {
     const auto endpoint = Endpoint::parse(text);

@@ -29,4 +29,7 @@ using Parsed = tl::expected<T, Complaint>;
 // "10.0.0.5": an address of the machine's own.
 [[nodiscard]] Parsed<IpAddress> parse_source_address(std::string_view text);
 
+// "198.51.100.0/24": a network of clients.
+[[nodiscard]] Parsed<NetworkPrefix> parse_network(std::string_view text);
+
 } // namespace featherlb

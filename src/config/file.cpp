@@ -49,7 +49,7 @@ std::string_view kind_of(mode_t mode)
 Problem too_large(std::size_t size)
 {
     return {whole_file, fmt::format("the file is larger than {} MiB ({} bytes)", largest_file >> 20, size),
-        "check that it is the right file; a thousand backends need about 60 KiB"};
+        "check that it is the right file; a thousand backends need about 60 KiB, 100,000 networks about 3 MiB"};
 }
 
 tl::expected<std::string, Problem> read_config_file(const std::string& path)

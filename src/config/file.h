@@ -10,7 +10,7 @@
 
 namespace featherlb {
 
-inline constexpr std::size_t largest_file = 4u << 20;
+inline constexpr std::size_t largest_file = 8u << 20;
 
 [[nodiscard]] tl::expected<std::string, Problem> read_config_file(const std::string& path);
 

@@ -40,14 +40,14 @@ inline constexpr std::array<Words, 7> timeouts_known{
     "tcp_handshake", "tcp_established", "tcp_half_closed", "tcp_closed", "tcp_reset", "udp_unreplied", "udp_stream"};
 inline constexpr Keys timeouts{"timeouts", timeouts_known, {}};
 
-inline constexpr std::array<Words, 7> service_later{
-    "affinity", "limits", "allow", "deny", "slow_start", "return", "measure"};
-inline constexpr std::array<Words, 9> defaults_known{"algorithm", "forward", "health", "min_healthy", "all_down",
-    "on_backend_down", "syn_failover", "avoid_refused", "drain_timeout"};
+inline constexpr std::array<Words, 3> service_later{"slow_start", "return", "measure"};
+inline constexpr std::array<Words, 13> defaults_known{"algorithm", "forward", "affinity", "limits", "allow", "deny",
+    "health", "min_healthy", "all_down", "on_backend_down", "syn_failover", "avoid_refused", "drain_timeout"};
 inline constexpr Keys defaults{"defaults", defaults_known, service_later};
 
-inline constexpr std::array<Words, 12> service_known{"name", "listen", "algorithm", "forward", "backends", "health",
-    "min_healthy", "all_down", "on_backend_down", "syn_failover", "avoid_refused", "drain_timeout"};
+inline constexpr std::array<Words, 16> service_known{"name", "listen", "algorithm", "forward", "affinity", "limits",
+    "allow", "deny", "backends", "health", "min_healthy", "all_down", "on_backend_down", "syn_failover",
+    "avoid_refused", "drain_timeout"};
 inline constexpr Keys service{"a service", service_known, service_later};
 
 inline constexpr std::array<Words, 9> health_known{
@@ -57,12 +57,18 @@ inline constexpr Keys health{"health", health_known, {}};
 inline constexpr std::array<Words, 2> backend_down_known{"tcp", "udp"};
 inline constexpr Keys backend_down{"on_backend_down", backend_down_known, {}};
 
+inline constexpr std::array<Words, 2> affinity_known{"timeout", "ipv6_prefix"};
+inline constexpr Keys affinity{"affinity", affinity_known, {}};
+
+inline constexpr std::array<Words, 3> limits_known{"new_connections_per_source", "burst", "connections_per_source"};
+inline constexpr Keys limits{"limits", limits_known, {}};
+
 inline constexpr std::array<Words, 4> backend_known{"name", "address", "dns", "weight"};
 inline constexpr std::array<Words, 1> backend_later{"backup"};
 inline constexpr Keys backend{"a backend", backend_known, backend_later};
 
-inline constexpr std::array<const Keys*, 11> all{
-    &top, &interface_entry, &admin, &flows, &snat, &timeouts, &defaults, &service, &health, &backend_down, &backend};
+inline constexpr std::array<const Keys*, 13> all{&top, &interface_entry, &admin, &flows, &snat, &timeouts, &defaults,
+    &service, &health, &backend_down, &affinity, &limits, &backend};
 
 } // namespace keys
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "config/admission.h"
 #include "config/endpoints.h"
 #include "config/failure.h"
 #include "config/lists.h"
@@ -276,6 +277,7 @@ ServiceConfig read_service(const Node& node, const ServiceDefaults& defaults, Pr
     draft.config.forward = forward.value_or(Forward::snat);
     draft.config.failure = defaults.failure;
     read_failure(section, draft.config.failure, problems);
+    draft.config.admission = read_admission(section, defaults.admission, problems);
     read_listeners(section.require("listen", R"(listen: "203.0.113.10:80/tcp")"), draft, problems);
     read_backends(section.require("backends", backends_example), draft, problems);
     check_weights(draft, problems);

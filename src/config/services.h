@@ -14,6 +14,7 @@ struct ServiceDefaults {
     std::optional<Algorithm> algorithm = Algorithm::maglev;
     std::optional<Forward> forward = Forward::snat;
     FailureConfig failure;
+    AdmissionConfig admission;
 };
 
 [[nodiscard]] std::optional<Algorithm> read_algorithm(const Node& node, Problems& problems);

@@ -45,6 +45,7 @@ FlowsStatus flow_status(const Plane& plane, Loop::Clock::time_point now)
     flows.capacity = plane.sizes().flows_max;
     flows.expired = plane.sweep_totals().expired;
     flows.evicted = plane.evictions();
+    flows.pins = plane.pins();
     if (counts.pass == 0)
         return flows;
     flows.connections = counts.connections;
@@ -71,6 +72,19 @@ std::vector<DropStatus> drop_status(const Plane& plane)
         drops.push_back({std::string(words.name), std::string(words.text), counts[reason]});
     }
     return drops;
+}
+
+std::vector<EventStatus> event_status(const Plane& plane)
+{
+    const EventCounts counts = plane.event_counts();
+    std::vector<EventStatus> events;
+    for (std::uint32_t event = 0; event < counts.size(); ++event) {
+        if (counts[event] == 0)
+            continue;
+        const DropReason words = event_words(event);
+        events.push_back({std::string(words.name), std::string(words.text), counts[event]});
+    }
+    return events;
 }
 
 DataPlaneStatus plane_status(const Plane& plane, const std::string& pins)
@@ -105,6 +119,7 @@ Status Controller::status() const
     status.flows = flow_status(plane_, loop_.now());
     status.flows.evicted_last_minute = crowding_.recent();
     status.drops = drop_status(plane_);
+    status.events = event_status(plane_);
     status.data_plane = plane_status(plane_, options_.pins);
     return status;
 }

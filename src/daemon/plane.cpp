@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* map_names[] = {"settings", "prefilter", "ifaces", "listeners", "sources", "services", "slots",
     "backends", "snat_addresses", "service_turns", "backend_ports", "backend_marks", "flows4", "flows6",
-    "backend_counters", "drop_counters", "names"};
+    "backend_counters", "drop_counters", "event_counters", "prefixes", "pins", "limit_counts", "limit_rates", "names"};
 
 // The kernel tells entries and memory of a map in the fdinfo of its descriptor.
 MapFacts map_facts(const char* name, int fd)
@@ -83,6 +83,8 @@ public:
     BackendCounts backend_counts(BackendId backend) const override { return plane_.backend_counts(backend); }
     DropCounts drop_counts() const override { return plane_.drop_counts(); }
     std::uint64_t evictions() const override { return plane_.evictions(); }
+    EventCounts event_counts() const override { return plane_.event_counts(); }
+    std::uint64_t pins() const override { return plane_.pins(); }
 
 private:
     DataPlane plane_;

@@ -53,6 +53,8 @@ public:
     [[nodiscard]] virtual BackendCounts backend_counts(BackendId backend) const = 0;
     [[nodiscard]] virtual DropCounts drop_counts() const = 0;
     [[nodiscard]] virtual std::uint64_t evictions() const = 0;
+    [[nodiscard]] virtual EventCounts event_counts() const = 0;
+    [[nodiscard]] virtual std::uint64_t pins() const = 0;
 };
 
 [[nodiscard]] Result<std::unique_ptr<Plane>> open_plane(const DataPlaneOptions& options);

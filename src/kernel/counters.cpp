@@ -23,6 +23,14 @@ DropReason drop_reason(std::uint32_t reason)
                                    : DropReason{"unknown", "a reason that this version does not know"};
 }
 
+DropReason event_words(std::uint32_t event)
+{
+#define FLB_EVENT_TEXT(name, text) {#name, text},
+    static constexpr std::array<DropReason, FLB_EVENT_COUNT> events = {{FLB_EVENTS(FLB_EVENT_TEXT)}};
+#undef FLB_EVENT_TEXT
+    return event < events.size() ? events[event] : DropReason{"unknown", "an event that this version does not know"};
+}
+
 BackendCounts sum_backend(std::span<const flb_backend_counters> cells, std::uint32_t backends, std::uint32_t backend)
 {
     BackendCounts sum;
@@ -33,6 +41,15 @@ BackendCounts sum_backend(std::span<const flb_backend_counters> cells, std::uint
         }
         sum.connections += load(cells[i].connections);
     }
+    return sum;
+}
+
+EventCounts sum_events(std::span<const flb_event_counters> cells)
+{
+    EventCounts sum{};
+    for (const auto& processor : cells)
+        for (std::size_t event = 0; event < sum.size(); event++)
+            sum[event] += load(processor.count[event]);
     return sum;
 }
 

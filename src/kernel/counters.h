@@ -28,11 +28,17 @@ struct DropReason {
 
 using DropCounts = std::array<std::uint64_t, FLB_DROP_REASON_COUNT>; // by enum flb_drop_reason; [0] is unused
 
+// Of a value of enum flb_event; {"unknown", ...} past the end.
+[[nodiscard]] DropReason event_words(std::uint32_t event);
+
+using EventCounts = std::array<std::uint64_t, FLB_EVENT_COUNT>; // by enum flb_event
+
 // `cells`: the map backend_counters, index processor * backends + backend.
 [[nodiscard]] BackendCounts sum_backend(
     std::span<const flb_backend_counters> cells, std::uint32_t backends, std::uint32_t backend);
 // `cells`: one for each processor.
 [[nodiscard]] std::uint64_t sum_evictions(std::span<const flb_drop_counters> cells);
 [[nodiscard]] DropCounts sum_drops(std::span<const flb_drop_counters> cells);
+[[nodiscard]] EventCounts sum_events(std::span<const flb_event_counters> cells);
 
 } // namespace featherlb

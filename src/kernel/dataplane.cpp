@@ -16,6 +16,8 @@
 #include "kernel/dataplane_pins.h"
 #include "kernel/dataplane_programs.h"
 #include "kernel/dataplane_tables.h"
+#include "kernel/pin_sweeper.h"
+#include "kernel/source_limits.h"
 
 namespace featherlb {
 
@@ -31,6 +33,7 @@ struct DataPlane::State {
     Attachments attachments;
     Sweeper sweeper;
     ClientWalk clients;
+    PinSweeper pins = {};
 
     [[nodiscard]] flb_iface& interface(std::uint32_t ifindex) const
     {
@@ -68,6 +71,8 @@ flb_load constants_for(const MapSet& maps)
     constants.max_backends = maps.at("backends").shape().max_entries;
     constants.processors = maps.processors;
     constants.tick_shift = settings.tick_shift;
+    constants.limit_sets = maps.at("limit_counts").shape().max_entries;
+    constants.rate_sets = maps.at("limit_rates").shape().max_entries;
 #ifdef __aarch64__
     constants.weak_memory = 1;
 #endif
@@ -148,8 +153,15 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
     if (!tables)
         return fail(tables.error());
     Attachments attachments(paths.root.empty() ? "" : paths.links(), programs->xdp_fd(), programs->tc_fd());
-    Sweeper sweeper(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"), maps->sizes().backends);
     const ClientWalk clients(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"));
+    const auto backends = maps->values<flb_backend>("backends");
+    const SourceCounts counts{.sets = maps->values<flb_limit_set>("limit_counts"),
+        .seed = {maps->settings().flow_seed[0], maps->settings().flow_seed[1]}};
+    Sweeper sweeper(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"), maps->sizes().backends,
+        [backends, counts](std::uint32_t backend, std::uint64_t client) {
+            if (backend < backends.size())
+                counts.give_back(backends[backend].service, client);
+        });
     auto state = std::make_unique<State>(State{.paths = paths,
         .lock = std::move(lock),
         .warnings = std::move(warnings),
@@ -190,7 +202,10 @@ Limits DataPlane::limits() const
 {
     // A slot table is replaced by a new one beside it: half of the room may be in use at rest.
     const DataPlaneSizes sizes = state_->maps.sizes();
-    return {.services = sizes.services, .backends = sizes.backends, .slots = sizes.slots / 2};
+    return {.services = sizes.services,
+        .backends = sizes.backends,
+        .slots = sizes.slots / 2,
+        .prefixes = state_->maps.at("prefixes").shape().max_entries};
 }
 
 std::vector<ProgramInfo> DataPlane::programs() const
@@ -284,8 +299,18 @@ Result<bool> DataPlane::sweep(std::uint32_t sets)
     if (!jiffies)
         return fail(jiffies.error());
     const auto& settings = state_->maps.settings();
-    return state_->sweeper.step(
-        sets, static_cast<std::uint32_t>(*jiffies >> settings.tick_shift), std::span(settings.timeout));
+    const auto now = static_cast<std::uint32_t>(*jiffies >> settings.tick_shift);
+    const MapSet& maps = state_->maps;
+    if (auto done = state_->pins.step(
+            maps.at("pins"), maps.values<flb_service>("services"), maps.values<flb_backend>("backends"), now);
+        !done)
+        return fail(done.error());
+    return state_->sweeper.step(sets, now, std::span(settings.timeout));
+}
+
+std::uint64_t DataPlane::pins() const
+{
+    return state_->pins.pins();
 }
 
 const FlowCounts& DataPlane::flow_counts() const
@@ -347,6 +372,11 @@ DropCounts DataPlane::drop_counts() const
 std::uint64_t DataPlane::evictions() const
 {
     return sum_evictions(state_->maps.values<flb_drop_counters>("drop_counters"));
+}
+
+EventCounts DataPlane::event_counts() const
+{
+    return sum_events(state_->maps.values<flb_event_counters>("event_counters"));
 }
 
 int DataPlane::map_fd(std::string_view name) const

@@ -6,7 +6,7 @@
 // Thread rule: one thread. Order at start: open, read, set_interface for each interface, apply, attach, and
 // detach_others; then sweep() now and then. The process's network namespace is the one that is served.
 //
-// Memory, unless the sizes say otherwise: 768 bytes for each connection of flows_max (both families), 16 MiB of slot
+// Memory, unless the sizes say otherwise: 788 bytes for each connection of flows_max (both families), 16 MiB of slot
 // tables, 1 MiB of backends, 1 MiB of services, 1 MiB of names, 1 MiB of source addresses, and 1 MiB for each
 // possible processor for counters.
 #pragma once
@@ -106,11 +106,12 @@ public:
     [[nodiscard]] Result<std::vector<std::string>> detach_others(const std::set<std::uint32_t>& keep);
     [[nodiscard]] std::vector<Attachment> attachments() const;
 
-    // Sweeps the next `sets` sets of the flow table; true when a pass over the whole ended. 4,096 sets take well below
-    // a millisecond.
+    // Sweeps the next `sets` sets of the flow table, and some pins; true when a pass over the flows ended. 4,096 sets
+    // take well below a millisecond.
     [[nodiscard]] Result<bool> sweep(std::uint32_t sets);
     [[nodiscard]] const FlowCounts& flow_counts() const; // of the last whole pass
     [[nodiscard]] const SweepTotals& sweep_totals() const;
+    [[nodiscard]] std::uint64_t pins() const; // of clients to backends, as last counted
 
     // Backends whose clients are to be reset (FLB_BACKEND_RESET), and those clients; see client_walk.h.
     [[nodiscard]] std::set<BackendId> resetting() const;
@@ -124,6 +125,7 @@ public:
     [[nodiscard]] DropCounts drop_counts() const;
     // Young entries of unproven connections that gave way to others; see flb_drop_counters.
     [[nodiscard]] std::uint64_t evictions() const;
+    [[nodiscard]] EventCounts event_counts() const;
 
     // For tests and tools: descriptors that stay ours. -1: no such map.
     [[nodiscard]] int map_fd(std::string_view name) const;

@@ -19,7 +19,18 @@ namespace {
 constexpr const char* detach_remedy = "run `featherlb detach` first (it ends the forwarding), then start again";
 
 // Where the daemon decides how many entries a map has.
-enum class SizedBy { flows, services, backends, slots, snat_addresses, backend_counters, processors };
+enum class SizedBy {
+    flows,
+    limit_sets,
+    rate_sets,
+    services,
+    backends,
+    slots,
+    snat_addresses,
+    backend_counters,
+    processors
+};
+constexpr std::uint32_t least_limit_sets = 16;
 struct SizedMap {
     std::string_view name;
     SizedBy by;
@@ -27,6 +38,9 @@ struct SizedMap {
 constexpr std::array sized_maps = {
     SizedMap{"flows4", SizedBy::flows},
     SizedMap{"flows6", SizedBy::flows},
+    SizedMap{"pins", SizedBy::flows},
+    SizedMap{"limit_counts", SizedBy::limit_sets},
+    SizedMap{"limit_rates", SizedBy::rate_sets},
     SizedMap{"services", SizedBy::services},
     SizedMap{"service_turns", SizedBy::services},
     SizedMap{"names", SizedBy::services},
@@ -38,6 +52,7 @@ constexpr std::array sized_maps = {
     SizedMap{"backend_counters", SizedBy::backend_counters},
     SizedMap{"drop_counters", SizedBy::processors},
     SizedMap{"icmp_budgets", SizedBy::processors},
+    SizedMap{"event_counters", SizedBy::processors},
 };
 
 // Shapes must agree but for the number of entries of the maps that the daemon sizes.
@@ -174,6 +189,10 @@ std::uint32_t entries_for(const MapShape& declared, const DataPlaneSizes& sizes,
     switch (found->by) {
     case SizedBy::flows:
         return sizes.flows_max;
+    case SizedBy::limit_sets: // as many sources as one family has connections
+        return std::max((sizes.flows_max + FLB_LIMIT_WAYS - 1) / FLB_LIMIT_WAYS, least_limit_sets);
+    case SizedBy::rate_sets: // one for two connections: most are free again after a moment
+        return std::max((sizes.flows_max / 2 + FLB_RATE_WAYS - 1) / FLB_RATE_WAYS, least_limit_sets);
     case SizedBy::services:
         return sizes.services;
     case SizedBy::backends:

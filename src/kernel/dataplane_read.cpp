@@ -81,16 +81,37 @@ std::vector<IpAddress> TableStore::pool_of(const flb_backend& record) const
     return result;
 }
 
+// Of every number, also of one that is no service any more: a change may have stopped half-way.
+Result<void> TableStore::read_access(Tables& tables) const
+{
+    auto entries = maps_->at("prefixes").entries<flb_prefix_key, flb_prefix>();
+    if (!entries)
+        return fail(entries.error());
+    const auto services = maps_->values<flb_service>("services");
+    std::map<ServiceId, AccessRules> rules;
+    for (const auto& [key, value] : *entries) {
+        const bool known = key.service < services.size();
+        const Family family = known && services[key.service].family == FLB_IPV6 ? Family::ipv6 : Family::ipv4;
+        rules[key.service].push_back({from_record(key, family), value.allow != 0});
+    }
+    for (auto& [id, list] : rules) {
+        std::ranges::sort(list);
+        tables.access.emplace(id, std::make_shared<const AccessRules>(std::move(list)));
+    }
+    return {};
+}
+
 Result<Tables> TableStore::read() const
 {
     Tables tables;
+    const auto& settings = maps_->settings();
     const auto services = maps_->values<flb_service>("services");
     const auto names = maps_->values<flb_name>("names");
     const auto numbers = slot_numbers();
     for (std::uint32_t id = 0; id < services.size(); id++) {
         if (!(services[id].flags & FLB_SERVICE_VALID))
             continue;
-        ServiceRow row = from_record(services[id], names[id], maps_->settings());
+        ServiceRow row = from_record(services[id], names[id], settings);
         const Slice slice = slice_of(services[id].slots);
         const auto table = numbers.subspan(slice.offset, slice.length);
         row.slots.assign(table.begin(), table.end());
@@ -115,7 +136,8 @@ Result<Tables> TableStore::read() const
         return fail(sources.error());
     for (const auto& [key, value] : *sources)
         tables.sources.emplace(from_record(key), from_record(value, static_cast<Family>(key.family)));
-    const auto& settings = maps_->settings();
+    if (auto done = read_access(tables); !done)
+        return fail(done.error());
     tables.timeouts = timeouts_of(settings);
     // Fresh settings have no ports: a range that no configuration asks for.
     tables.snat_ports = {.first = settings.snat_port_first,

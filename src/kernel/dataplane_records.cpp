@@ -40,6 +40,20 @@ bool is_own_address(const flb_listener_key& record)
     return record.family & FLB_FAMILY_ADDRESS;
 }
 
+flb_prefix_key to_record(ServiceId service, const NetworkPrefix& network)
+{
+    flb_prefix_key record{};
+    record.bits = 32u + network.bits;
+    record.service = service;
+    record.address = network.address.to_abi();
+    return record;
+}
+
+NetworkPrefix from_record(const flb_prefix_key& record, Family family)
+{
+    return {IpAddress::from_abi(record.address, family), static_cast<std::uint8_t>(record.bits - 32)};
+}
+
 flb_source to_record(const SourceRow& row)
 {
     flb_source record{};
@@ -58,14 +72,20 @@ SourceRow from_record(const flb_source& record, Family family)
 flb_service to_record(const ServiceRow& row, const flb_settings& settings)
 {
     flb_service record{};
-    record.flags =
-        FLB_SERVICE_VALID | (row.refuse ? FLB_SERVICE_REFUSE : 0u) | (row.syn_failover ? FLB_SERVICE_SYN_FAILOVER : 0u);
+    record.flags = FLB_SERVICE_VALID | (row.refuse ? FLB_SERVICE_REFUSE : 0u) |
+                   (row.syn_failover ? FLB_SERVICE_SYN_FAILOVER : 0u) | (row.lists ? FLB_SERVICE_LISTS : 0u);
     if (row.avoid_refused > std::chrono::seconds{0})
         record.refused_ticks = to_ticks(row.avoid_refused, settings.hz, settings.tick_shift);
+    if (row.affinity > std::chrono::seconds{0})
+        record.affinity_ticks = to_ticks(row.affinity, settings.hz, settings.tick_shift);
     record.family = static_cast<std::uint8_t>(row.family);
     record.forward = static_cast<std::uint8_t>(row.forward);
     record.pick = static_cast<std::uint8_t>(row.pick);
     record.pick_seed = row.pick_seed;
+    record.affinity_prefix = row.affinity_prefix;
+    record.source_rate = row.limits.new_a_minute;
+    record.source_burst = row.limits.burst;
+    record.source_connections = row.limits.connections;
     return record;
 }
 
@@ -76,6 +96,12 @@ ServiceRow from_record(const flb_service& record, const flb_name& name, const fl
         .forward = static_cast<Forward>(record.forward),
         .pick = static_cast<flb_pick>(record.pick),
         .pick_seed = record.pick_seed,
+        .affinity = from_ticks(record.affinity_ticks, settings.hz, settings.tick_shift),
+        .affinity_prefix = record.affinity_prefix,
+        .limits = {.new_a_minute = record.source_rate,
+            .burst = record.source_burst,
+            .connections = record.source_connections},
+        .lists = (record.flags & FLB_SERVICE_LISTS) != 0,
         .slots = {},
         .refuse = (record.flags & FLB_SERVICE_REFUSE) != 0,
         .syn_failover = (record.flags & FLB_SERVICE_SYN_FAILOVER) != 0,

@@ -31,6 +31,8 @@ struct Slice {
 // A row that stands for a whole address under a protocol: key.port is 0.
 [[nodiscard]] flb_listener_key to_own_address(const ListenerKey& key);
 [[nodiscard]] bool is_own_address(const flb_listener_key& record);
+[[nodiscard]] flb_prefix_key to_record(ServiceId service, const NetworkPrefix& network);
+[[nodiscard]] NetworkPrefix from_record(const flb_prefix_key& record, Family family);
 [[nodiscard]] flb_source to_record(const SourceRow& row);
 [[nodiscard]] SourceRow from_record(const flb_source& record, Family family);
 // Without its slots. `settings` tell how long a tick is.

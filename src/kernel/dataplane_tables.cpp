@@ -62,6 +62,9 @@ std::string describe(const Change& change)
         return fmt::format("service {}", change.id);
     case Change::Kind::put_settings:
         return "settings";
+    case Change::Kind::put_prefix:
+    case Change::Kind::remove_prefix:
+        return fmt::format("network {} of service {}", change.rule.network.to_string(), change.id);
     default:
         return fmt::format(
             "{}, port {}/{}", change.key.address.to_string(), change.key.port, to_string(change.key.protocol));
@@ -135,6 +138,10 @@ Result<void> TableStore::carry_out(const Tables& want, const Change& change)
         return put_slots(change.id, want.services.at(change.id).slots);
     case Change::Kind::put_service:
         return put_service(change.id, want.services.at(change.id));
+    case Change::Kind::put_prefix:
+        return put_prefix(change.id, change.rule);
+    case Change::Kind::remove_prefix:
+        return remove_prefix(change.id, change.rule);
     case Change::Kind::put_source:
         return put_source(want, change.key);
     case Change::Kind::put_listener:
@@ -251,7 +258,12 @@ Result<void> TableStore::put_service(ServiceId id, const ServiceRow& row)
         return done;
     publish(record.pick_seed, wanted.pick_seed);
     publish(record.refused_ticks, wanted.refused_ticks);
-    // flags, family, forward and pick are one word.
+    publish(record.affinity_ticks, wanted.affinity_ticks);
+    std::uint64_t rate = 0; // and burst
+    std::memcpy(&rate, &wanted.source_rate, sizeof(rate));
+    publish_word(&record.source_rate, rate);
+    publish(record.source_connections, wanted.source_connections);
+    // flags, family, forward, pick and the prefix of affinity are one word.
     std::uint64_t head = 0;
     std::memcpy(&head, &wanted.flags, sizeof(head));
     publish_word(&record.flags, head);
@@ -288,6 +300,21 @@ void TableStore::remove_service(ServiceId id)
     publish(record.flags, 0u);
     publish(record.slots, 0u);
     slots_.release(old.offset, old.length, SteadyClock::now());
+}
+
+// ---- lists -----------------------------------------------------------------------------------------------
+
+Result<void> TableStore::put_prefix(ServiceId id, const AccessRule& rule)
+{
+    const auto key = to_record(id, rule.network);
+    const flb_prefix value{.allow = rule.allow ? 1u : 0u};
+    return maps_->at("prefixes").put(&key, &value);
+}
+
+Result<void> TableStore::remove_prefix(ServiceId id, const AccessRule& rule)
+{
+    const auto key = to_record(id, rule.network);
+    return maps_->at("prefixes").remove(&key);
 }
 
 // ---- the rest ---------------------------------------------------------------------------------------------

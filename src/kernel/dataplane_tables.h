@@ -57,6 +57,9 @@ private:
     [[nodiscard]] Result<void> put_slots(ServiceId id, const std::vector<BackendId>& table);
     void remove_service(ServiceId id);
     [[nodiscard]] Result<void> put_listener(const Tables& want, const ListenerKey& key);
+    [[nodiscard]] Result<void> put_prefix(ServiceId id, const AccessRule& rule);
+    [[nodiscard]] Result<void> remove_prefix(ServiceId id, const AccessRule& rule);
+    [[nodiscard]] Result<void> read_access(Tables& tables) const;
     [[nodiscard]] Result<void> put_source(const Tables& want, const ListenerKey& key);
     void put_settings(const Tables& want);
 

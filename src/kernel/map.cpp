@@ -137,13 +137,14 @@ Result<void> Map::read_all(std::vector<std::byte>& keys, std::vector<std::byte>&
 {
     // A batch must have room for the fullest bucket; the kernel says ENOSPC otherwise, and the batch grows.
     std::uint32_t batch = 4096;
-    std::uint32_t cursor = 0;
+    // A hash map's is the number of a bucket, a trie's the key that was read last.
+    std::vector<std::byte> cursor(std::max<std::size_t>(shape_.key_size, sizeof(std::uint32_t)));
     bool first = true;
     for (;;) {
         keys.resize((count + batch) * shape_.key_size);
         values.resize((count + batch) * shape_.value_size);
         std::uint32_t got = batch;
-        const int error = bpf_map_lookup_batch(fd_.get(), first ? nullptr : &cursor, &cursor,
+        const int error = bpf_map_lookup_batch(fd_.get(), first ? nullptr : cursor.data(), cursor.data(),
             keys.data() + count * shape_.key_size, values.data() + count * shape_.value_size, &got, nullptr);
         if (error == -ENOSPC && batch <= shape_.max_entries) {
             batch *= 2;

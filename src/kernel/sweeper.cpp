@@ -44,10 +44,21 @@ std::uint32_t load(__u32& word)
 
 bool free_entry(__u64& control, std::uint64_t seen)
 {
-    const std::uint64_t freed = (seen & ~(FLB_CTL_STATE | 0xffffffffULL)) | std::uint64_t{FLB_FLOW_EMPTY}
-                                                                                << FLB_CTL_STATE_SHIFT;
+    const std::uint64_t freed = (seen & ~(FLB_CTL_STATE | FLB_CTL_COUNTED | 0xffffffffULL)) |
+                                std::uint64_t{FLB_FLOW_EMPTY} << FLB_CTL_STATE_SHIFT;
     __u64 expected = seen;
     return std::atomic_ref(control).compare_exchange_strong(expected, freed, std::memory_order_acq_rel);
+}
+
+// The client of an owner's entry.
+std::uint64_t client_of(flb_flow4& entry)
+{
+    return load(entry.key.saddr);
+}
+
+std::uint64_t client_of(flb_flow6& entry)
+{
+    return load(*reinterpret_cast<__u64*>(entry.key.saddr.bytes));
 }
 
 // A reply whose owner is another connection's entry by now, or nobody's. An owner that is BUSY under the right
@@ -64,8 +75,8 @@ bool is_orphan(std::span<Set> sets, std::uint32_t pair, std::uint32_t generation
 
 } // namespace
 
-Sweeper::Sweeper(std::span<flb_set4> sets4, std::span<flb_set6> sets6, std::uint32_t backends)
-    : sets4_(sets4), sets6_(sets6)
+Sweeper::Sweeper(std::span<flb_set4> sets4, std::span<flb_set6> sets6, std::uint32_t backends, Uncount uncount)
+    : sets4_(sets4), sets6_(sets6), uncount_(std::move(uncount))
 {
     finished_.by_backend.resize(backends);
     finished_.references.resize(backends);
@@ -118,6 +129,7 @@ void Sweeper::sweep_set(
             count(state, backend);
             continue;
         }
+        const std::uint64_t client = control & FLB_CTL_COUNTED ? client_of(entry) : 0; // before it is another's
         const bool reply = is_reply(state);
         const bool over =
             reply && state != FLB_FLOW_SUPERSEDED
@@ -127,6 +139,8 @@ void Sweeper::sweep_set(
             count(state, backend);
         } else if (free_entry(flow.ctl, control)) {
             (reply ? totals_.orphans : totals_.expired)++;
+            if ((control & FLB_CTL_COUNTED) && uncount_)
+                uncount_(backend, client);
         } else {
             totals_.lost++;
             count(state, backend);

@@ -11,6 +11,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -36,7 +37,11 @@ struct SweepTotals {
 
 class Sweeper {
 public:
-    Sweeper(std::span<flb_set4> sets4, std::span<flb_set6> sets6, std::uint32_t backends);
+    // Called for an owner that was freed and carried FLB_CTL_COUNTED (rule 7 of bpf/flow.h), with its backend and the
+    // first eight bytes of its client's address in memory order (IPv4: the address).
+    using Uncount = std::function<void(std::uint32_t backend, std::uint64_t client)>;
+
+    Sweeper(std::span<flb_set4> sets4, std::span<flb_set6> sets6, std::uint32_t backends, Uncount uncount = {});
 
     // Looks at the next `sets` sets. `now`: jiffies >> tick_shift, 32 bits. `timeouts`: settings.timeout.
     // True when a pass ended with this call: counts() is new.
@@ -49,6 +54,7 @@ public:
 private:
     std::span<flb_set4> sets4_;
     std::span<flb_set6> sets6_;
+    Uncount uncount_;
     std::size_t position_ = 0; // in sets4_, then in sets6_
     FlowCounts running_;
     FlowCounts finished_;

@@ -12,9 +12,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(BackendStatus, name, address, st
     checks, weight, flows, connections, refused, packets_in, packets_out, bytes_in, bytes_out)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
     ServiceStatus, name, state, algorithm, forward, listeners, backends, health, panic, panics, refusing)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(
-    FlowsStatus, capacity, connections, unproven, by_state, counted_seconds_ago, expired, evicted, evicted_last_minute)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(FlowsStatus, capacity, connections, unproven, by_state,
+    counted_seconds_ago, expired, evicted, evicted_last_minute, pins)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(DropStatus, reason, text, packets)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(EventStatus, event, text, count)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(ProgramStatus, name, id, tag, instructions)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(MapStatus, name, entries, bytes)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(DataPlaneStatus, pins, adopted, memory_bytes, programs, maps)
@@ -25,7 +26,7 @@ namespace {
 // The macro would define to_json with nlohmann's default arguments inline; the public functions forward to it.
 struct StatusFields : Status {};
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(StatusFields, version, abi, pid, state, uptime_seconds, config_file,
-    config_loaded_at, last_reload, problem, interfaces, services, flows, drops, data_plane)
+    config_loaded_at, last_reload, problem, interfaces, services, flows, drops, events, data_plane)
 
 } // namespace
 

@@ -78,6 +78,13 @@ struct FlowsStatus {
     std::uint64_t expired = 0;       // freed because of their age
     std::uint64_t evicted = 0;       // unproven entries that gave way before a handshake's round trip: too little room
     std::uint64_t evicted_last_minute = 0;
+    std::uint64_t pins = 0; // clients that stay with a backend (affinity), as last counted
+};
+
+struct EventStatus {
+    std::string event; // as the metric label
+    std::string text;
+    std::uint64_t count = 0;
 };
 
 struct DropStatus {
@@ -126,7 +133,8 @@ struct Status {
     std::vector<InterfaceStatus> interfaces;
     std::vector<ServiceStatus> services;
     FlowsStatus flows;
-    std::vector<DropStatus> drops; // reasons with packets
+    std::vector<DropStatus> drops;   // reasons with packets
+    std::vector<EventStatus> events; // that occurred
     DataPlaneStatus data_plane;
 };
 

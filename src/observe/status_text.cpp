@@ -223,6 +223,8 @@ void print_flows(std::string& out, const FlowsStatus& flows)
         text += fmt::format("; counted {} ago", duration(flows.counted_seconds_ago));
     out += '\n';
     entry(out, "connections", text);
+    if (flows.pins > 0)
+        entry(out, "pins", fmt::format("{} clients stay with their backend", flows.pins));
     std::string states;
     for (const auto& [name, count] : flows.by_state)
         states += fmt::format("{}{} {}", states.empty() ? "" : ", ", name, count);
@@ -244,6 +246,18 @@ void print_drops(std::string& out, const Status& status)
     Columns columns({{"DROPPED", true}, {"REASON"}, {"WHAT IT MEANS"}});
     for (const DropStatus& drop : status.drops)
         columns.add({fmt::format("{}", drop.packets), drop.reason, drop.text});
+    columns.print(out, 0);
+    out += '\n';
+}
+
+void print_events(std::string& out, const Status& status)
+{
+    if (status.events.empty())
+        return;
+    out += '\n';
+    Columns columns({{"COUNTED", true}, {"EVENT"}, {"WHAT IT MEANS"}});
+    for (const EventStatus& event : status.events)
+        columns.add({fmt::format("{}", event.count), event.event, event.text});
     columns.print(out, 0);
     out += '\n';
 }
@@ -272,6 +286,7 @@ std::string format_status(const Status& status)
         print_service(out, service);
     print_flows(out, status.flows);
     print_drops(out, status);
+    print_events(out, status);
     print_data_plane(out, status.data_plane);
     return out;
 }

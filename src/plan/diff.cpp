@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <functional>
 #include <iterator>
+#include <set>
 
 #include "plan/tables.h"
 
@@ -15,11 +17,13 @@ using Changes = std::vector<Change>;
 struct Steps {
     Changes settings;        // timeouts stand before the first packet is taken
     Changes better_backends; // new ones, and those that are no less usable than before
+    Changes put_prefixes;    // before a service asks for them
     Changes services;        // lead to these backends
     Changes put_sources;
     Changes put_listeners; // lead to these services
     Changes remove_listeners;
     Changes remove_sources;
+    Changes remove_prefixes;  // a service that has none left no longer asks for them
     Changes emptied_services; // services that have lost all backends, once no listener leads there
     Changes worse_backends;   // once no slot leads there
     Changes remove_services;
@@ -49,7 +53,8 @@ bool same_but_slots(const ServiceRow& a, const ServiceRow& b)
 {
     return a.name == b.name && a.family == b.family && a.forward == b.forward && a.pick == b.pick &&
            a.pick_seed == b.pick_seed && a.refuse == b.refuse && a.syn_failover == b.syn_failover &&
-           a.avoid_refused == b.avoid_refused;
+           a.avoid_refused == b.avoid_refused && a.affinity == b.affinity && a.affinity_prefix == b.affinity_prefix &&
+           a.limits == b.limits && a.lists == b.lists;
 }
 
 // Whether a slot that leads to `have` would lose connections if the row became `want` before the slots change.
@@ -101,6 +106,56 @@ void compare_services(const Tables& have, const Tables& want, Steps& steps)
     }
 }
 
+const AccessRules& rules_of(const Tables& tables, ServiceId id)
+{
+    static const AccessRules none;
+    const auto found = tables.access.find(id);
+    return found == tables.access.end() ? none : *found->second;
+}
+
+// Two sorted lists, side by side.
+void compare_rules(ServiceId id, const AccessRules& have, const AccessRules& want, Steps& steps)
+{
+    auto old = have.begin();
+    for (const AccessRule& rule : want) {
+        for (; old != have.end() && old->network < rule.network; ++old)
+            steps.remove_prefixes.push_back({.kind = Kind::remove_prefix, .id = id, .key = {}, .rule = *old});
+        const bool known = old != have.end() && old->network == rule.network;
+        if (!known || old->allow != rule.allow)
+            steps.put_prefixes.push_back({.kind = Kind::put_prefix, .id = id, .key = {}, .rule = rule});
+        if (known)
+            ++old;
+    }
+    for (; old != have.end(); ++old)
+        steps.remove_prefixes.push_back({.kind = Kind::remove_prefix, .id = id, .key = {}, .rule = *old});
+}
+
+// Exceptions come before what they are exceptions of, and go after it: nobody is refused for a moment whom both the
+// old and the new lists allow.
+void compare_access(const Tables& have, const Tables& want, Steps& steps)
+{
+    std::set<ServiceId> ids;
+    for (const Tables* tables : {&have, &want}) {
+        for (const auto& [id, rules] : tables->access)
+            ids.insert(id);
+    }
+    for (const ServiceId id : ids) {
+        const auto old = have.access.find(id), now = want.access.find(id);
+        if (old == have.access.end() || now == want.access.end() || old->second != now->second)
+            compare_rules(id, rules_of(have, id), rules_of(want, id), steps);
+    }
+    const auto bits = [](const Change& change) { return change.rule.network.bits; };
+    std::ranges::stable_sort(steps.put_prefixes, std::ranges::greater{}, bits);
+    std::ranges::stable_sort(steps.remove_prefixes, std::ranges::less{}, bits);
+}
+
+bool same_access(const Tables& a, const Tables& b)
+{
+    return std::ranges::equal(a.access, b.access, [](const auto& x, const auto& y) {
+        return x.first == y.first && (x.second == y.second || *x.second == *y.second);
+    });
+}
+
 template <typename Map>
 void compare_keys(const Map& have, const Map& want, Kind put, Kind remove, Changes& puts, Changes& removals)
 {
@@ -127,7 +182,7 @@ bool operator==(const BackendRow& a, const BackendRow& b)
 bool operator==(const Tables& a, const Tables& b)
 {
     return a.services == b.services && a.backends == b.backends && a.listeners == b.listeners &&
-           a.sources == b.sources && same_settings(a, b);
+           a.sources == b.sources && same_access(a, b) && same_settings(a, b);
 }
 
 std::vector<Change> diff(const Tables& have, const Tables& want)
@@ -137,15 +192,17 @@ std::vector<Change> diff(const Tables& have, const Tables& want)
         steps.settings.push_back({.kind = Kind::put_settings, .id = 0, .key = {}});
     compare_backends(have, want, steps);
     compare_services(have, want, steps);
+    compare_access(have, want, steps);
     compare_keys(
         have.sources, want.sources, Kind::put_source, Kind::remove_source, steps.put_sources, steps.remove_sources);
     compare_keys(have.listeners, want.listeners, Kind::put_listener, Kind::remove_listener, steps.put_listeners,
         steps.remove_listeners);
 
     Changes all;
-    for (const Changes* step : {&steps.settings, &steps.better_backends, &steps.services, &steps.put_sources,
-             &steps.put_listeners, &steps.remove_listeners, &steps.remove_sources, &steps.emptied_services,
-             &steps.worse_backends, &steps.remove_services, &steps.remove_backends})
+    for (const Changes* step :
+        {&steps.settings, &steps.better_backends, &steps.put_prefixes, &steps.services, &steps.put_sources,
+            &steps.put_listeners, &steps.remove_listeners, &steps.remove_sources, &steps.emptied_services,
+            &steps.remove_prefixes, &steps.worse_backends, &steps.remove_services, &steps.remove_backends})
         all.insert(all.end(), step->begin(), step->end());
     return all;
 }

@@ -207,14 +207,24 @@ void Planner::put_services()
     for (Half& half : halves_) {
         const auto old = known.find({half.config->name, half.family});
         half.id = old != known.end() ? old->second : fresh.next();
+        const AdmissionConfig& admission = half.config->admission;
+        const auto& access = admission.access[half.family == Family::ipv4 ? 0 : 1];
+        const std::uint8_t affinity_prefix =
+            half.family == Family::ipv4 ? address_bits(Family::ipv4) : admission.affinity.ipv6_prefix;
         want_.services.emplace(half.id, ServiceRow{.name = half.config->name,
                                             .family = half.family,
                                             .forward = half.config->forward,
                                             .pick = pick_of(half.config->algorithm),
                                             .pick_seed = config_.hash_seed,
+                                            .affinity = admission.affinity.timeout,
+                                            .affinity_prefix = affinity_prefix,
+                                            .limits = admission.limits,
+                                            .lists = access != nullptr,
                                             .slots = {},
                                             .syn_failover = half.config->failure.syn_failover,
                                             .avoid_refused = half.config->failure.avoid_refused});
+        if (access)
+            want_.access.emplace(half.id, access);
         for (const ListenerKey& key : half.listeners)
             want_.listeners.emplace(key, half.id);
     }
@@ -323,6 +333,7 @@ void Planner::keep_draining()
         if (is_new) {
             kept->second.slots.clear();
             kept->second.refuse = false;
+            kept->second.lists = false; // nobody opens connections to it any more
         }
     }
 }
@@ -341,6 +352,20 @@ void Planner::end_overdue()
 
 std::optional<Error> Planner::exceeded_rows() const
 {
+    std::size_t prefixes = 0; // those that leave are removed after the new ones are there
+    for (const Tables* tables : {&have_, &want_}) {
+        for (const auto& [id, rules] : tables->access) {
+            const auto old = have_.access.find(id);
+            if (tables == &have_ || old == have_.access.end() || old->second != rules)
+                prefixes += rules->size();
+        }
+    }
+    if (prefixes > limits_.prefixes)
+        return Error{
+            fmt::format("{} networks in `allow` and `deny` lists, those that are being replaced included, need "
+                        "more than the {} entries of the map `prefixes`",
+                prefixes, limits_.prefixes),
+            "use fewer and larger networks"};
     // Id 0 is not used; ids that this plan frees count as in use until the next one.
     const auto too_many = [](const auto& rows, std::uint32_t limit) {
         return !rows.empty() && rows.rbegin()->first >= limit;

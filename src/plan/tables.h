@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -34,6 +35,10 @@ struct ServiceRow {
     Forward forward = Forward::snat;
     flb_pick pick = FLB_PICK_HASH_5TUPLE;
     std::uint64_t pick_seed = 0;
+    std::chrono::seconds affinity{0};  // after a pin's last use; 0: none
+    std::uint8_t affinity_prefix = 32; // bits of an address that one pin stands for
+    SourceLimits limits;
+    bool lists = false;           // Tables::access has rules for it
     std::vector<BackendId> slots; // empty: no backend takes connections
     bool refuse = false;          // and clients are told
     bool syn_failover = true;
@@ -80,6 +85,9 @@ struct Tables {
     std::map<BackendId, BackendRow> backends;
     std::map<ListenerKey, ServiceId> listeners;
     std::map<ListenerKey, SourceRow> sources; // keyed by the backend's address, port and the protocol
+    // Rows of the map `prefixes`, by service; never null. Shared with the configuration that they come from, so that a
+    // plan that changes nothing of them costs nothing.
+    std::map<ServiceId, std::shared_ptr<const AccessRules>> access;
     Timeouts timeouts;
     PortRange snat_ports;
     friend bool operator==(const Tables& a, const Tables& b);
@@ -120,7 +128,8 @@ struct World {
 struct Limits {
     std::uint32_t services = 0; // entries of the map; the first is not used, nor that of backends
     std::uint32_t backends = 0;
-    std::uint32_t slots = 0; // backend numbers that fit in the map `slots`
+    std::uint32_t slots = 0;    // backend numbers that fit in the map `slots`
+    std::uint32_t prefixes = 0; // entries of the map
 };
 [[nodiscard]] Result<Tables> make_tables(const Config& config, const World& world, const Tables& have,
     const std::set<BackendId>& unreferenced, const Limits& limits);
@@ -155,10 +164,12 @@ struct Change {
         put_backend,
         put_slots,
         put_service,
+        put_prefix,
         put_source,
         put_listener,
         remove_listener,
         remove_source,
+        remove_prefix,
         remove_service,
         remove_backend,
         put_settings
@@ -166,6 +177,7 @@ struct Change {
     Kind kind{};
     std::uint32_t id = 0; // of the service or backend
     ListenerKey key;      // of the listener or source
+    AccessRule rule;      // of the prefix; `id` is its service
     friend bool operator==(const Change&, const Change&) = default;
 };
 [[nodiscard]] std::vector<Change> diff(const Tables& have, const Tables& want);

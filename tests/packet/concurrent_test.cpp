@@ -136,7 +136,7 @@ TEST_P(Concurrent, an_answer_and_a_repeated_syn_at_the_same_moment)
             if (forward == FLB_DNAT)
                 c = c.kept();
             put_slots(1, {1});
-            run_at(hook_of(i), c.syn());
+            (void)run_at(hook_of(i), c.syn());
             find(c.syn()).flow->aux -= Plane::hz;
             put_slots(1, {1, 2});
             Outcome answer, repeated;

@@ -62,6 +62,8 @@ Outcome run_skb(int program, const Bytes& in, __sk_buff& context)
     return out;
 }
 
+constexpr std::uint64_t seed[2] = {0x9d2c5680'12345678, 0xefc60000'9abcdef1};
+
 template <typename Key>
 void clear_hash(int fd)
 {
@@ -122,16 +124,18 @@ void Plane::load(Sets sets)
             {"names", max_services}, {"slots", max_chunks}, {"backends", max_backends}, {"backend_ports", max_backends},
             {"backend_marks", max_backends}, {"snat_addresses", max_snat_addresses}, {"flows4", sets.ipv4},
             {"flows6", sets.ipv6}, {"backend_counters", max_backends * processors_}, {"drop_counters", processors_},
-            {"icmp_budgets", processors_}})
+            {"icmp_budgets", processors_}, {"event_counters", processors_}, {"limit_counts", limit_sets},
+            {"limit_rates", rate_sets}, {"pins", most_pins}})
         set_size(object, name, entries);
     struct flb_load constants {};
-    constants.flow_seed[0] = 0x9d2c5680'12345678;
-    constants.flow_seed[1] = 0xefc60000'9abcdef1;
+    std::memcpy(constants.flow_seed, seed, sizeof(seed));
     constants.flow4_sets = sets.ipv4;
     constants.flow6_sets = sets.ipv6;
     constants.max_backends = max_backends;
     constants.processors = processors_;
     constants.tick_shift = tick_shift;
+    constants.limit_sets = limit_sets;
+    constants.rate_sets = rate_sets;
     std::memcpy(
         const_cast<void*>(static_cast<const volatile void*>(&p.xdp->rodata->flb_load)), &constants, sizeof(constants));
     std::memcpy(
@@ -174,6 +178,8 @@ void Plane::clear()
     clear_hash<flb_listener_key>(bpf_map__fd(programs_->xdp->maps.listeners));
     clear_hash<flb_listener_key>(bpf_map__fd(programs_->xdp->maps.sources));
     clear_hash<flb_fragment_key>(bpf_map__fd(programs_->xdp->maps.fragments));
+    clear_hash<flb_prefix_key>(bpf_map__fd(programs_->xdp->maps.prefixes));
+    clear_hash<flb_pin_key>(bpf_map__fd(programs_->xdp->maps.pins));
     settings().abi = FLB_ABI;
     settings().tick_shift = tick_shift;
     settings().hz = hz;
@@ -209,6 +215,54 @@ void Plane::put_fragment(const flb_fragment_key& key, const flb_fragment& value)
 {
     if (bpf_map_update_elem(bpf_map__fd(programs_->xdp->maps.fragments), &key, &value, BPF_ANY) != 0)
         throw std::system_error(errno, std::generic_category(), "fragments");
+}
+
+void Plane::put_prefix(const flb_prefix_key& key, bool allow) const
+{
+    const flb_prefix value{allow ? 1u : 0u};
+    if (bpf_map_update_elem(bpf_map__fd(programs_->xdp->maps.prefixes), &key, &value, BPF_ANY) != 0)
+        throw std::system_error(errno, std::generic_category(), "prefixes");
+}
+
+void Plane::put_pin(const flb_pin_key& key, std::uint64_t value) const
+{
+    if (bpf_map_update_elem(bpf_map__fd(programs_->xdp->maps.pins), &key, &value, BPF_ANY) != 0)
+        throw std::system_error(errno, std::generic_category(), "pins");
+}
+
+std::map<std::string, std::uint64_t> Plane::pins() const
+{
+    const int fd = bpf_map__fd(programs_->xdp->maps.pins);
+    std::map<std::string, std::uint64_t> found;
+    flb_pin_key key{}, next{};
+    for (int more = bpf_map_get_next_key(fd, nullptr, &next); more == 0; more = bpf_map_get_next_key(fd, &key, &next)) {
+        std::uint64_t value = 0;
+        if (bpf_map_lookup_elem(fd, &next, &value) == 0)
+            found.emplace(std::string(reinterpret_cast<const char*>(&next), sizeof(next)), value);
+        key = next;
+    }
+    return found;
+}
+
+SourceCounts Plane::source_counts() const
+{
+    return {.sets = table<flb_limit_set>("limit_counts"), .seed = {seed[0], seed[1]}};
+}
+
+std::uint32_t Plane::counted(unsigned service, const IpAddress& client) const
+{
+    const flb_addr bytes = client.to_abi();
+    std::uint64_t word = 0;
+    std::memcpy(&word, &bytes, client.is_ipv4() ? 4 : 8);
+    return source_counts().open(service, word);
+}
+
+std::uint64_t Plane::events(std::uint32_t event) const
+{
+    std::uint64_t sum = 0;
+    for (const flb_event_counters& counters : table<flb_event_counters>("event_counters"))
+        sum += counters.count[event];
+    return sum;
 }
 
 std::uint64_t Plane::drops(std::uint32_t reason) const

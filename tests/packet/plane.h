@@ -19,6 +19,7 @@
 #include "base/fd.h"
 #include "featherlb/abi.h"
 #include "frame.h"
+#include "kernel/source_limits.h"
 
 struct bpf_object;
 
@@ -49,6 +50,7 @@ public:
     static constexpr std::uint32_t max_services = 16, max_backends = 128, max_chunks = 64, max_snat_addresses = 32;
     static constexpr std::uint32_t tick_shift = 32;
     static constexpr std::uint32_t hz = 1u << 20; // as far as the programs know: a quarter of a second is long, too
+    static constexpr std::uint32_t limit_sets = 64, rate_sets = 64, most_pins = 64;
 
     // The plane with flow tables of this size; loaded at the first call. Not for several threads.
     static Plane& of(Sets sets);
@@ -84,8 +86,17 @@ public:
     [[nodiscard]] std::vector<std::pair<flb_fragment_key, flb_fragment>> fragments() const;
     void put_fragment(const flb_fragment_key& key, const flb_fragment& value) const;
     [[nodiscard]] std::span<flb_icmp_budget> icmp_budgets() const { return table<flb_icmp_budget>("icmp_budgets"); }
+    void put_prefix(const flb_prefix_key& key, bool allow) const;
+    [[nodiscard]] std::span<flb_limit_count> limit_counts() const { return table<flb_limit_count>("limit_counts"); }
+    [[nodiscard]] std::span<std::uint64_t> limit_rates() const { return table<std::uint64_t>("limit_rates"); }
+    // Open connections of a client that its service's limit counts.
+    [[nodiscard]] std::uint32_t counted(unsigned service, const IpAddress& client) const;
+    [[nodiscard]] SourceCounts source_counts() const;
+    [[nodiscard]] std::map<std::string, std::uint64_t> pins() const; // by the key's bytes
+    void put_pin(const flb_pin_key& key, std::uint64_t value) const;
 
     // Sums over the processors.
+    [[nodiscard]] std::uint64_t events(std::uint32_t event) const;
     [[nodiscard]] std::uint64_t drops(std::uint32_t reason) const;
     [[nodiscard]] flb_backend_counters counters(std::uint32_t backend) const;
     [[nodiscard]] std::uint64_t evictions() const;

@@ -185,6 +185,34 @@ Bytes refused(Harness& h)
     return bytes;
 }
 
+Bytes denied(Harness& h)
+{
+    const Bytes bytes = changed_syn(h, [](Frame&) {});
+    flb_prefix_key key{};
+    key.bits = 32;
+    key.service = 1;
+    h.plane().put_prefix(key, false);
+    h.service().flags |= FLB_SERVICE_LISTS;
+    return bytes;
+}
+
+Bytes too_fast(Harness& h)
+{
+    h.serve(1);
+    h.service().source_rate = 64; // the hertz of these tests are many: less a minute is beyond the limit's clock
+    h.service().source_burst = 1;
+    h.play({h.connection().there("the one that may be opened", h.connection().syn())});
+    return to_bytes(h.connection(FLB_SNAT, protocol_udp).request());
+}
+
+Bytes too_many(Harness& h)
+{
+    h.serve(1);
+    h.service().source_connections = 1;
+    h.play(h.connection().handshake());
+    return to_bytes(h.connection(FLB_SNAT, protocol_udp).request());
+}
+
 const std::map<flb_drop_reason, Provocation> provocations = {
     {FLB_DROP_truncated, truncated},
     {FLB_DROP_bad_length, [](Harness& h) { return changed_syn(h, [](Frame& f) { f.length = 5000; }); }},
@@ -207,13 +235,13 @@ const std::map<flb_drop_reason, Provocation> provocations = {
     {FLB_DROP_backend_down, rst_to_a_dead_backend},
     {FLB_DROP_refused, refused},
     {FLB_DROP_icmp_broken, short_quote},
+    {FLB_DROP_denied, denied},
+    {FLB_DROP_source_rate, too_fast},
+    {FLB_DROP_source_connections, too_many},
 };
 
 const std::map<flb_drop_reason, std::string> excuses = {
     {FLB_DROP_rewrite_failed, "a helper fails only without memory or headroom, of which a test run has enough"},
-    {FLB_DROP_denied, "not given yet"},
-    {FLB_DROP_source_rate, "not given yet"},
-    {FLB_DROP_source_connections, "not given yet"},
 };
 
 #define LIST(name, text) {FLB_DROP_##name, #name},

@@ -201,8 +201,8 @@ TEST_F(ConfigFiles, may_be_as_large_as_the_limit_and_no_larger)
     text.resize(largest_file, '\n');
     EXPECT_EQ(problems_of_file(write("largest.yaml", text)), "");
     EXPECT_THAT(problems_of_file(write("larger.yaml", text + "\n")),
-        HasSubstr(":1:1: the file is larger than 4 MiB (4194305 bytes)"));
-    EXPECT_THAT(testing::problems_of(text + "\n"), HasSubstr("f:1:1: the file is larger than 4 MiB"));
+        HasSubstr(":1:1: the file is larger than 8 MiB (8388609 bytes)"));
+    EXPECT_THAT(testing::problems_of(text + "\n"), HasSubstr("f:1:1: the file is larger than 8 MiB"));
 }
 
 TEST_F(ConfigFiles, that_fail_while_they_are_read_say_so)

@@ -48,10 +48,10 @@ TEST(ConfigKeys, of_a_later_version_are_not_called_unknown)
 {
     expect_setting_problem("§metrics: {listen: \"127.0.0.1:9420\"}", "this version does not support \"metrics\" yet",
         "the file may have: interfaces, admin");
-    for (const std::string key : {"affinity", "limits", "allow", "deny", "slow_start", "return", "measure"}) {
+    for (const std::string key : {"slow_start", "return", "measure"}) {
         expect_problem(listening("\"*:80/tcp\"") + "    §" + key + ": 1\n",
             "this version does not support \"" + key + "\" yet",
-            "a service may have: name, listen, algorithm, forward, backends");
+            "a service may have: name, listen, algorithm, forward, affinity, limits");
         expect_setting_problem("defaults: {§" + key + ": 1}", "this version does not support \"" + key + "\" yet",
             "defaults may have: algorithm, forward");
     }

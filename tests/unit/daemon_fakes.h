@@ -182,7 +182,10 @@ public:
     bool adopted() const override { return was_there; }
     std::vector<std::string> warnings() const override { return {}; }
     DataPlaneSizes sizes() const override { return {}; }
-    Limits limits() const override { return {.services = most_services, .backends = 100, .slots = 1u << 20}; }
+    Limits limits() const override
+    {
+        return {.services = most_services, .backends = 100, .slots = 1u << 20, .prefixes = 1000};
+    }
     std::vector<ProgramInfo> programs() const override { return {}; }
     std::vector<MapFacts> maps() const override { return {{"backends", 100, 6400}}; }
 
@@ -274,6 +277,14 @@ public:
         return drops;
     }
     std::uint64_t evictions() const override { return evicted; }
+
+    EventCounts event_counts() const override
+    {
+        EventCounts events{};
+        events[FLB_EVENT_pin_refused] = 4;
+        return events;
+    }
+    std::uint64_t pins() const override { return 5; }
 
     bool was_there = false;
     std::uint32_t most_services = 100;

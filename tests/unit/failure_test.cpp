@@ -68,8 +68,9 @@ TEST_F(PlanOfFailure, a_maglev_table_is_refilled_in_its_size)
     ASSERT_EQ(before.size(), after.size());
     for (std::size_t i = 0; i < before.size(); ++i) {
         EXPECT_NE(after[i], 2u);
-        if (before[i] != 2)
+        if (before[i] != 2) {
             EXPECT_EQ(after[i], before[i]) << "only the slots of the one that is down change hands";
+        }
     }
 }
 

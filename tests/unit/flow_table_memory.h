@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <mutex>
+#include <vector>
 
 #include "featherlb/abi.h"
 
@@ -34,7 +36,20 @@ static inline flb_flow* flow_first_way(const int v6, __u32 set)
     return set < flow_memory.load.flow4_sets ? &flow_memory.sets4[set].way[0].f : nullptr;
 }
 
-#include "flow.h"
+// Connections that were counted down, as {backend, client}.
+struct Uncounted {
+    __u32 backend;
+    __u64 client;
+};
+inline std::vector<Uncounted> flow_uncounted;
+inline std::mutex flow_uncounted_lock;
+static inline void flow_uncount(__u32 backend, __u64 client)
+{
+    const std::lock_guard guard(flow_uncounted_lock);
+    flow_uncounted.push_back({backend, client});
+}
+
+#include "flow_reserve.h"
 
 // Makes an empty table of `sets` sets for each family, with timeouts of 10 ticks for closed, 30 for unproven and
 // 1,000 for proven flows.
@@ -44,6 +59,7 @@ public:
         : sets4_(allocate<flb_set4>(sets), std::free), sets6_(allocate<flb_set6>(sets), std::free)
     {
         flow_memory = {};
+        flow_uncounted.clear();
         flow_memory.load.flow4_sets = sets;
         flow_memory.load.flow6_sets = sets;
         flow_memory.load.flow_seed[0] = 0x1234567890abcdefULL;

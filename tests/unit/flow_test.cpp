@@ -40,7 +40,9 @@ flow_result reserve(int v6, const flow_key& key, flow_mode mode, __u32 now, flow
     out->key = key;
     out->mode = mode;
     out->now = now;
-    return flow_reserve(v6, out);
+    const flow_result result = flow_reserve(v6, out);
+    flow_settle(out, result);
+    return result;
 }
 
 // Inserts a connection as decide.h does; `number` stands in the recipes of both entries.
@@ -169,6 +171,79 @@ TEST_P(FlowFamilies, an_entry_is_whole_only_while_its_generation_stands)
     EXPECT_FALSE(flow_is_whole(&seen));
     ASSERT_EQ(open_pair(v6(), client(v6(), 0), backend(v6(), 1), 1, start_of_time), FLOW_OK);
     EXPECT_FALSE(flow_is_whole(&seen));
+}
+
+TEST_P(FlowFamilies, a_counted_owner_is_given_back_once_by_whatever_ends_it)
+{
+    const auto counted = [&](flb_flow* f) { return (f->ctl & FLB_CTL_COUNTED) != 0; };
+    for (const __u32 ending : {FLB_FLOW_EMPTY, FLB_FLOW_CLOSED_CLIENT, FLB_FLOW_CLOSED_BACKEND, FLB_FLOW_RESET}) {
+        FlowTable table(1);
+        ASSERT_EQ(open_pair(v6(), client(v6(), 0), backend(v6(), 0), 0, start_of_time), FLOW_OK);
+        flow_ref owner{};
+        const flow_key from_client = client(v6(), 0);
+        ASSERT_TRUE(flow_find(v6(), &from_client, &owner));
+        owner.f->backend = 7;
+        ASSERT_TRUE(flow_advance_with(&owner, FLB_FLOW_ESTABLISHED, start_of_time, FLB_CTL_COUNTED));
+        EXPECT_FALSE(flow_advance_with(&owner, FLB_FLOW_ESTABLISHED, start_of_time, FLB_CTL_COUNTED)) << "set already";
+        ASSERT_TRUE(flow_advance(&owner, FLB_FLOW_FIN_CLIENT, start_of_time + 1));
+        EXPECT_TRUE(counted(owner.f));
+        EXPECT_TRUE(flow_uncounted.empty());
+        ASSERT_TRUE(flow_advance(&owner, ending, start_of_time + 1));
+        EXPECT_FALSE(counted(owner.f));
+        flow_release(&owner);
+        ASSERT_EQ(flow_uncounted.size(), 1u);
+        EXPECT_EQ(flow_uncounted[0].backend, 7u);
+        EXPECT_EQ(flow_uncounted[0].client, v6() ? from_client.w[1] : from_client.w[0] & 0xffffffff);
+    }
+    FlowTable table(1);
+    ASSERT_EQ(open_pair(v6(), client(v6(), 0), backend(v6(), 0), 0, start_of_time), FLOW_OK);
+    flow_ref owner{};
+    const flow_key from_client = client(v6(), 0);
+    ASSERT_TRUE(flow_find(v6(), &from_client, &owner));
+    ASSERT_TRUE(flow_advance_with(&owner, FLB_FLOW_ESTABLISHED, start_of_time, FLB_CTL_COUNTED));
+    for (__u64 n = 1; n < 4; n++)
+        EXPECT_EQ(open_pair(v6(), client(v6(), n), backend(v6(), n), n, start_of_time + 2000), FLOW_OK);
+    EXPECT_EQ(flow_uncounted.size(), 1u) << "replaced after it had expired";
+}
+
+// Closing, expiry and replacement at the same moment: each connection that was counted is given back once.
+TEST_P(FlowFamilies, processors_that_end_the_same_connection_give_it_back_once)
+{
+    constexpr int rounds = 5000;
+    FlowTable table(2);
+    std::atomic<int> arrived = 0;
+    std::atomic<__u64> counted = 0;
+    std::vector<std::jthread> running;
+    for (int t = 0; t < 2; t++)
+        running.emplace_back([&, t] {
+            for (int i = 0; i < rounds; i++) {
+                const __u32 now = start_of_time + static_cast<__u32>(i) * 2000;
+                const flow_key key = client(v6(), static_cast<__u64>(i));
+                arrived++;
+                while (arrived < i * 4 + 2) {
+                }
+                flow_ref ref{};
+                if (t == 0) {
+                    if (open_pair(v6(), key, backend(v6(), static_cast<__u64>(i)), 0, now) == FLOW_OK &&
+                        flow_find(v6(), &key, &ref))
+                        counted += flow_advance_with(&ref, FLB_FLOW_ESTABLISHED, now, FLB_CTL_COUNTED);
+                }
+                arrived++;
+                while (arrived < (i + 1) * 4) {
+                }
+                if (flow_find(v6(), &key, &ref))
+                    flow_advance(&ref, t == 0 ? FLB_FLOW_CLOSED_CLIENT : FLB_FLOW_RESET, now);
+                if (t == 1)
+                    open_pair(v6(), client(v6(), static_cast<__u64>(i + 1000000)),
+                        backend(v6(), static_cast<__u64>(i + 1000000)), 0, now + 1500);
+            }
+        });
+    running.clear();
+    EXPECT_EQ(counted, static_cast<__u64>(rounds));
+    __u64 left = 0;
+    for (__u32 index = 0; index < flow_sets(v6()) * FLB_WAYS; index++)
+        left += (flow_at(v6(), index)->ctl & FLB_CTL_COUNTED) != 0;
+    EXPECT_EQ(flow_uncounted.size() + left, counted);
 }
 
 TEST_P(FlowFamilies, generations_wrap_without_touching_their_neighbours)

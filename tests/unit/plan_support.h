@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,7 +14,7 @@
 
 namespace featherlb::plan_test {
 
-inline constexpr Limits roomy{.services = 1000, .backends = 10000, .slots = 10'000'000};
+inline constexpr Limits roomy{.services = 1000, .backends = 10000, .slots = 10'000'000, .prefixes = 262'144};
 
 inline IpAddress address(std::string_view text)
 {
@@ -61,6 +62,7 @@ inline ServiceConfig service(std::string name, std::vector<ListenerConfig> liste
         .algorithm = algorithm,
         .forward = forward,
         .backends = std::move(backends),
+        .admission = {},
         .place = {}};
 }
 
@@ -106,6 +108,18 @@ inline void apply(Tables& tables, const Tables& want, const Change& change)
     case Kind::put_service:
         tables.services[change.id] = want.services.at(change.id);
         break;
+    case Kind::put_prefix:
+    case Kind::remove_prefix: {
+        AccessRules rules = tables.access.contains(change.id) ? *tables.access[change.id] : AccessRules{};
+        std::erase_if(rules, [&](const AccessRule& rule) { return rule.network == change.rule.network; });
+        if (change.kind == Kind::put_prefix)
+            rules.insert(std::ranges::lower_bound(rules, change.rule), change.rule);
+        if (rules.empty())
+            tables.access.erase(change.id);
+        else
+            tables.access[change.id] = std::make_shared<const AccessRules>(std::move(rules));
+        break;
+    }
     case Kind::put_source:
         tables.sources[change.key] = want.sources.at(change.key);
         break;

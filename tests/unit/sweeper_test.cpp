@@ -131,6 +131,24 @@ TEST_F(SweeperTest, CountsByStateAndBackendOverAWholePass)
     EXPECT_EQ(sweeper_.counts().connections, 3u);
 }
 
+TEST_F(SweeperTest, GivesBackACountedOwnerOnceWithItsBackendAndClient)
+{
+    std::vector<std::pair<std::uint32_t, std::uint64_t>> given;
+    Sweeper sweeper(
+        sets4_, sets6_, 8, [&](std::uint32_t backend, std::uint64_t client) { given.emplace_back(backend, client); });
+    sets4_[0].way[0].f = flow(control(FLB_FLOW_UDP_STREAM, now - 11, 1, FLB_CTL_COUNTED), 3);
+    sets4_[0].way[0].key.saddr = 0x0506070a;
+    sets4_[1].way[0].f = flow(control(FLB_FLOW_UDP_STREAM, now - 11, 1), 3);
+    sets4_[2].way[0].f = flow(control(FLB_FLOW_UDP_STREAM, now - 10, 1, FLB_CTL_COUNTED), 3);
+    sets6_[0].way[1].f = flow(control(FLB_FLOW_RESET, now - 11, 1, FLB_CTL_COUNTED), 5);
+    sets6_[0].way[1].key.saddr.bytes[7] = 1;
+    sets6_[0].way[1].key.saddr.bytes[8] = 9;
+    for (int pass = 0; pass < 2; pass++)
+        EXPECT_TRUE(sweeper.step(100, now, timeouts_));
+    EXPECT_EQ(given, (std::vector<std::pair<std::uint32_t, std::uint64_t>>{{3, 0x0506070a}, {5, 1ULL << 56}}));
+    EXPECT_EQ(sets4_[0].way[0].f.ctl, control(FLB_FLOW_EMPTY, 0, 1)) << "the mark goes with it";
+}
+
 TEST_F(SweeperTest, NeverFreesAnEntryThatAnotherThreadTouches)
 {
     // A program touches an entry that is about to expire: either its touch comes first and the entry lives, or the
