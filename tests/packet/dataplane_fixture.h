@@ -57,6 +57,8 @@ protected:
             GTEST_FAIL() << "these tests need root";
         network_ = Fd(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
         mounts_ = Fd(::open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC));
+        root_ = Fd(::open("/", O_PATH | O_CLOEXEC));
+        here_ = Fd(::open(".", O_PATH | O_CLOEXEC));
         ASSERT_EQ(::unshare(CLONE_NEWNET | CLONE_NEWNS), 0);
         ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
         char pattern[] = "/tmp/featherlb-test-XXXXXX";
@@ -70,7 +72,10 @@ protected:
     {
         ::umount2(directory_.c_str(), MNT_DETACH);
         std::filesystem::remove_all(run_directory_);
-        ASSERT_EQ(::setns(mounts_.get(), CLONE_NEWNS), 0);
+        ASSERT_EQ(::setns(mounts_.get(), CLONE_NEWNS), 0); // which leaves a chroot
+        ASSERT_EQ(::fchdir(root_.get()), 0);
+        ASSERT_EQ(::chroot("."), 0);
+        ASSERT_EQ(::fchdir(here_.get()), 0);
         ASSERT_EQ(::setns(network_.get(), CLONE_NEWNET), 0);
         std::filesystem::remove_all(directory_);
     }
@@ -159,7 +164,7 @@ protected:
     }
 
     static inline Fd network_;
-    static inline Fd mounts_;
+    static inline Fd mounts_, root_, here_;
     static inline std::string directory_;
     static inline std::string run_directory_;
     std::uint32_t east_ = 0;
