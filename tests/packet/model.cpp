@@ -134,6 +134,40 @@ Answer Model::answer(const Frame& in, unsigned ifindex)
     return path ? leave(in, *path) : unknown(in, from);
 }
 
+// The state after this segment of the client.
+unsigned after_client(const Frame& in, const Owner& owner)
+{
+    unsigned state = owner.state;
+    if (!in.is_tcp())
+        return state == FLB_FLOW_UDP_REPLIED ? unsigned{FLB_FLOW_UDP_STREAM} : state;
+    if (state == FLB_FLOW_SYN_ACK && has(in, tcp_ack) && in.ack == owner.proof)
+        state = FLB_FLOW_ESTABLISHED;
+    if (has(in, tcp_rst))
+        return Model::is_proven(state) && !Model::is_closed(state) ? unsigned{FLB_FLOW_RESET} : state;
+    if (has(in, tcp_fin) && state == FLB_FLOW_ESTABLISHED)
+        return FLB_FLOW_FIN_CLIENT;
+    return has(in, tcp_fin) && state == FLB_FLOW_FIN_BACKEND ? unsigned{FLB_FLOW_CLOSED_BACKEND} : state;
+}
+
+// And after this one of the backend.
+unsigned after_backend(const Frame& in, unsigned state)
+{
+    if (!in.is_tcp())
+        return state == FLB_FLOW_UDP_NEW ? unsigned{FLB_FLOW_UDP_REPLIED} : state;
+    if (has(in, tcp_rst)) {
+        if (Model::is_closed(state))
+            return state;
+        return Model::is_proven(state) ? FLB_FLOW_RESET : FLB_FLOW_CLOSED_BACKEND;
+    }
+    if (has(in, tcp_syn | tcp_ack))
+        return state == FLB_FLOW_SYN ? unsigned{FLB_FLOW_SYN_ACK} : state;
+    if (state == FLB_FLOW_MIDSTREAM && has(in, tcp_ack))
+        state = FLB_FLOW_ESTABLISHED;
+    if (has(in, tcp_fin) && state == FLB_FLOW_ESTABLISHED)
+        return FLB_FLOW_FIN_BACKEND;
+    return has(in, tcp_fin) && state == FLB_FLOW_FIN_CLIENT ? unsigned{FLB_FLOW_CLOSED_CLIENT} : state;
+}
+
 std::optional<Model::Path> Model::from_client(const Frame& in, const Hop& from)
 {
     const Key key = key_of(in);
@@ -142,72 +176,55 @@ std::optional<Model::Path> Model::from_client(const Frame& in, const Hop& from)
     if (reply)
         reply->client = from;
     if (has_expired(owner) || (!is_proven(owner.state) && !reply)) {
-        owners_.erase(key);
+        forget(key);
         return std::nullopt;
     }
-    owner.seen = world.now;
+    touch(key, owner);
+    if (reply && !is_proven(owner.state))
+        reply->seen = world.now;
     if (in.is_tcp() && (in.flags & (tcp_syn | tcp_ack | tcp_rst)) == tcp_syn && is_closing(owner.state)) {
         if (reply)
             replies_.erase(owner.reply);
-        owners_.erase(key);
+        forget(key);
         return std::nullopt;
     }
-    const Path path{
+    Path path{
         owner.new_source, owner.new_destination, owner.new_sport, owner.new_dport, owner.backend, Path::to_backend, {}};
-    if (!in.is_tcp()) {
-        if (owner.state == FLB_FLOW_UDP_REPLIED)
-            owner.state = FLB_FLOW_UDP_STREAM;
-        return path;
-    }
-    if (owner.state == FLB_FLOW_SYN_ACK && has(in, tcp_ack) && in.ack == owner.proof)
-        owner.state = FLB_FLOW_ESTABLISHED;
-    if (has(in, tcp_rst)) {
-        if (is_proven(owner.state) && !is_closed(owner.state))
-            owner.state = FLB_FLOW_RESET;
-    } else if (has(in, tcp_fin)) {
-        if (owner.state == FLB_FLOW_ESTABLISHED)
-            owner.state = FLB_FLOW_FIN_CLIENT;
-        else if (owner.state == FLB_FLOW_FIN_BACKEND)
-            owner.state = FLB_FLOW_CLOSED_BACKEND;
-    }
+    const unsigned before = owner.state;
+    if (!move(key, owner, after_client(in, owner), true))
+        path.refused = FLB_DROP_source_connections;
+    else if (reply && owner.state == FLB_FLOW_RESET && before != FLB_FLOW_RESET)
+        reply->seen = world.now;
     return path;
 }
 
 std::optional<Model::Path> Model::from_backend(const Frame& in, const Hop& from)
 {
-    const Reply reply = replies_.at(key_of(in));
+    Reply& reply = replies_.at(key_of(in));
+    const Key key = reply.owner;
     Owner* owner = owner_of(reply);
     if (!owner || has_expired(*owner)) {
         if (owner)
-            owners_.erase(reply.owner);
+            forget(key);
         replies_.erase(key_of(in));
         return std::nullopt;
     }
-    owner->seen = world.now;
-    unsigned& state = owner->state;
-    if (!is_proven(state) && is_forged(reply.client, world.backends.at(owner->backend), from)) {
-        // forwarded, but it proves nothing
-    } else if (!in.is_tcp()) {
-        if (state == FLB_FLOW_UDP_NEW)
-            state = FLB_FLOW_UDP_REPLIED;
-    } else if (has(in, tcp_rst)) {
-        if (!is_closed(state))
-            state = is_proven(state) ? FLB_FLOW_RESET : FLB_FLOW_CLOSED_BACKEND;
-    } else if (has(in, tcp_syn | tcp_ack)) {
-        if (state == FLB_FLOW_SYN) {
-            state = FLB_FLOW_SYN_ACK;
-            owner->proof = in.seq + 1;
-        }
-    } else {
-        if (state == FLB_FLOW_MIDSTREAM && has(in, tcp_ack))
-            state = FLB_FLOW_ESTABLISHED;
-        if (has(in, tcp_fin) && state == FLB_FLOW_ESTABLISHED)
-            state = FLB_FLOW_FIN_BACKEND;
-        else if (has(in, tcp_fin) && state == FLB_FLOW_FIN_CLIENT)
-            state = FLB_FLOW_CLOSED_CLIENT;
+    touch(key, *owner);
+    // A RST that the backend does not believe: the connection counts again.
+    if (reply.seen != world.now && owner->state == FLB_FLOW_RESET && !has(in, tcp_rst) && !owner->counted &&
+        service_of(*owner).source_connections) {
+        count_of(world.backends.at(owner->backend).service, key.source)++;
+        owner->counted = true;
     }
-    return Path{reply.owner.destination, reply.owner.source, reply.owner.dport, reply.owner.sport, owner->backend,
-        Path::to_client, reply.client};
+    reply.seen = world.now;
+    // What may be forged is forwarded, but it proves nothing.
+    if (is_proven(owner->state) || !is_forged(reply.client, world.backends.at(owner->backend), from)) {
+        const unsigned next = after_backend(in, owner->state);
+        if (next == FLB_FLOW_SYN_ACK && owner->state != next)
+            owner->proof = in.seq + 1;
+        move(key, *owner, next, false);
+    }
+    return Path{key.destination, key.source, key.dport, key.sport, owner->backend, Path::to_client, reply.client};
 }
 
 // design.md, "A packet of a connection that we do not know".
@@ -222,6 +239,8 @@ Answer Model::unknown(const Frame& in, const Hop& from)
                              Path::by_routes, {}});
     }
     ModelService& service = world.services.at(listener->second);
+    if (const flb_drop_reason reason = lists_say(service, in.source))
+        return dropped(reason);
     unsigned state = FLB_FLOW_UDP_NEW;
     bool store = true;
     if (in.is_tcp()) {
@@ -236,7 +255,12 @@ Answer Model::unknown(const Frame& in, const Hop& from)
             store = !has(in, tcp_rst);
         }
     }
-    const unsigned backend = pick(in, service);
+    if (service.source_connections && state != FLB_FLOW_MIDSTREAM &&
+        count_of(listener->second, in.source) >= service.source_connections)
+        return dropped(FLB_DROP_source_connections);
+    unsigned backend = pinned(listener->second, in.source);
+    if (!backend)
+        backend = pick(in, service);
     return backend ? begin(in, from, service, backend, state, store) : dropped(FLB_DROP_no_backend);
 }
 
@@ -304,8 +328,8 @@ Answer Model::begin(
     const Path path{reply.destination, backend.address, reply.dport, backend.port, number, Path::to_backend, {}};
     if (store) {
         owners_[key_of(in)] = {
-            next_id_, state, world.now, number, path.source, path.destination, path.sport, path.dport, 0, reply};
-        replies_[reply] = {next_id_++, key_of(in), from};
+            next_id_, state, world.now, number, path.source, path.destination, path.sport, path.dport, 0, reply, false};
+        replies_[reply] = {next_id_++, key_of(in), from, world.now};
         backend.connections++;
     }
     return leave(in, path);
@@ -314,6 +338,8 @@ Answer Model::begin(
 // TTL, next hop, size; then addresses, ports, MACs and tags are new, and nothing else.
 Answer Model::leave(const Frame& in, const Path& path)
 {
+    if (path.refused)
+        return dropped(path.refused);
     if (in.ttl <= 1)
         return dropped(FLB_DROP_ttl_exceeded);
     const std::size_t length = packet_length(in);

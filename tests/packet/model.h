@@ -17,6 +17,7 @@
 #include <tuple>
 #include <vector>
 
+#include "base/network_prefix.h"
 #include "featherlb/abi.h"
 #include "frame.h"
 #include "plane.h"
@@ -42,11 +43,16 @@ struct ModelService {
     std::uint64_t seed = 0;
     std::vector<unsigned> slots; // backends
     std::uint64_t turn = 0;
+    std::map<NetworkPrefix, bool> lists;  // whether clients of a network may connect; the longest one decides
+    std::uint32_t source_connections = 0; // open at the same time, of one source; 0: any number
+    std::uint32_t affinity_ticks = 0;     // 0: none
+    std::uint8_t affinity_prefix = 0;
 };
 
 struct ModelBackend {
     IpAddress address;
     std::uint16_t port = 0;
+    unsigned service = 0;
     std::optional<Hop> hop; // none: not resolved
     unsigned mtu = 1500;
     bool valid = true;
@@ -79,7 +85,8 @@ struct World {
     std::map<unsigned, std::uint32_t> timeout; // ticks, by flb_flow_state
     std::uint16_t first_port = 0, ports = 0;
     std::uint32_t stride = 1;
-    std::uint32_t now = 0; // ticks
+    std::uint32_t now = 0;   // ticks
+    std::uint32_t clock = 0; // what the programs take for now
 };
 
 struct Answer {
@@ -107,11 +114,20 @@ struct Owner { // the client's direction
     std::uint16_t new_sport = 0, new_dport = 0;
     std::uint32_t proof = 0; // the ACK number that proves the client
     Key reply;
+    bool counted = false; // as an open connection of its source
 };
 struct Reply { // the backend's direction; holds the source port
     std::uint64_t owner_id = 0;
     Key owner;
     Hop client;
+    std::uint32_t seen = 0; // ticks
+};
+
+// A source's count of open connections, or a pin: {service, network}.
+using SourceKey = std::pair<unsigned, NetworkPrefix>;
+struct Pin {
+    unsigned backend = 0;
+    std::uint32_t seen = 0; // ticks
 };
 
 class Model {
@@ -126,11 +142,20 @@ public:
     // The connection of a backend's packet.
     [[nodiscard]] const Owner* find_by_reply(const Key& key) const;
     [[nodiscard]] const std::map<Key, Owner>& owners() const { return owners_; }
+    [[nodiscard]] const std::map<SourceKey, unsigned>& counts() const { return counts_; }
+    [[nodiscard]] const std::map<SourceKey, Pin>& pins() const { return pins_; }
+    // What the daemon's sweeper does.
+    void sweep();
 
     [[nodiscard]] static bool is_proven(unsigned state) { return state >= FLB_FLOW_ESTABLISHED; }
     [[nodiscard]] static bool is_closed(unsigned state)
     {
         return state == FLB_FLOW_CLOSED_CLIENT || state == FLB_FLOW_CLOSED_BACKEND;
+    }
+    // It may count as an open connection.
+    [[nodiscard]] static bool is_open(unsigned state)
+    {
+        return state >= FLB_FLOW_ESTABLISHED && state <= FLB_FLOW_UDP_STREAM;
     }
     [[nodiscard]] static bool is_closing(unsigned state)
     {
@@ -145,7 +170,8 @@ private:
         std::uint16_t sport = 0, dport = 0;
         unsigned backend = 0;
         enum { to_backend, to_client, by_routes } direction = to_backend;
-        Hop client; // of to_client
+        Hop client;                              // of to_client
+        flb_drop_reason refused = FLB_DROP_none; // it goes nowhere
     };
 
     [[nodiscard]] bool may_be_ours(const Frame& in) const;
@@ -165,10 +191,24 @@ private:
     // A free pair of the backend's rotation; none: all that were tried are taken.
     std::optional<Key> take_port(const Frame& in, ModelBackend& backend);
     unsigned pick(const Frame& in, ModelService& service);
+
+    // ---- admission and affinity: model_admission.cpp
+    [[nodiscard]] ModelService& service_of(const Owner& owner);
+    [[nodiscard]] unsigned& count_of(unsigned service, const IpAddress& client);
+    [[nodiscard]] flb_drop_reason lists_say(const ModelService& service, const IpAddress& client) const;
+    [[nodiscard]] unsigned pinned(unsigned number, const IpAddress& client) const; // a backend; 0: none
+    void use_pin(const Key& key, const Owner& owner, bool proven);
+    // Its age is no longer what it was: an open connection uses its pin, when 16 ticks begin.
+    void touch(const Key& key, Owner& owner);
+    // Another state; false: the source has as many connections as it may.
+    bool move(const Key& key, Owner& owner, unsigned next, bool by_client);
+    void forget(const Key& key);
     [[nodiscard]] Answer reset(const Frame& in, unsigned ifindex) const;
 
     std::map<Key, Owner> owners_;
     std::map<Key, Reply> replies_;
+    std::map<SourceKey, unsigned> counts_;
+    std::map<SourceKey, Pin> pins_;
     std::uint64_t next_id_ = 1;
 };
 

@@ -46,6 +46,7 @@ protected:
         serve(1);
         (void)run(Connection{*this}.syn());
         tick_ = find(Connection{*this}.syn()).age();
+        model_.world.clock = tick_;
         use({65536, 65536});
         build_world();
         for (unsigned client_number = 0; client_number < client_count; client_number++)
@@ -80,6 +81,32 @@ protected:
         add_service(3, FLB_DNAT, FLB_PICK_TURN, {31, 32}, 0);
         add_service(4, FLB_DNAT, FLB_PICK_HASH_ADDRESSES, {41, 42, 43}, 0);
         add_listener(5, 4);
+        admit();
+    }
+
+    // Service 1 has a limit, service 2 affinity, service 3 lists.
+    void admit()
+    {
+        std::map<unsigned, ModelService>& known = model_.world.services;
+        known[1].source_connections = service(1).source_connections = v6() ? 60 : 3; // IPv6: all are one source
+        known[2].affinity_ticks = service(2).affinity_ticks = 40;
+        known[2].affinity_prefix = service(2).affinity_prefix = v6() ? 126 : 32;
+        service(3).flags |= FLB_SERVICE_LISTS;
+        const auto rule = [&](const IpAddress& address, unsigned bits, bool allow) {
+            const NetworkPrefix network = NetworkPrefix::of(address, static_cast<std::uint8_t>(bits));
+            known[3].lists[network] = allow;
+            flb_prefix_key key{};
+            key.bits = 32 + bits;
+            key.service = 3;
+            key.address = network.address.to_abi();
+            plane().put_prefix(key, allow);
+        };
+        const unsigned all = v6() ? 128 : 32;
+        rule(client(8), all - 4, false);
+        rule(client(9), all - 1, true);
+        rule(client(9), all, false);
+        rule(client(30), all - 2, false);
+        rule(client(1), 0, true);
     }
 
     void add_listener(unsigned address_number, unsigned service)
@@ -98,6 +125,7 @@ protected:
         add_listener(n, n);
         for (const unsigned number : numbers) {
             ModelBackend& b = model_.world.backends[number];
+            b.service = n;
             b.address = backend_address(number);
             b.port = backend_port;
             b.hop = Hop{backend_mac(number), backends().index, {}};
@@ -184,6 +212,12 @@ protected:
         else
             for (flb_flow4& flow : plane().flows4())
                 grow_old(flow.f, ticks);
+        for (const auto& [bytes, value] : plane().pins()) {
+            flb_pin_key key{};
+            std::memcpy(&key, bytes.data(), sizeof(key));
+            const auto tick = static_cast<std::uint32_t>(static_cast<std::uint32_t>(value) - ticks);
+            plane().put_pin(key, (value & ~0xffffffffULL) | tick);
+        }
         if (traffic_.one_in(3))
             sweep();
     }
@@ -197,8 +231,12 @@ protected:
         const auto flows4 = plane().flows4();
         const auto flows6 = plane().flows6();
         Sweeper sweeper({reinterpret_cast<flb_set4*>(flows4.data()), v6() ? 0 : flows4.size() / FLB_WAYS},
-            {reinterpret_cast<flb_set6*>(flows6.data()), v6() ? flows6.size() / FLB_WAYS : 0}, Plane::max_backends);
+            {reinterpret_cast<flb_set6*>(flows6.data()), v6() ? flows6.size() / FLB_WAYS : 0}, Plane::max_backends,
+            [this](std::uint32_t number, std::uint64_t source) {
+                EXPECT_TRUE(plane().source_counts().give_back(backend(number).service, source));
+            });
         sweeper.step(0xffffffff, tick_, plane().settings().timeout);
+        model_.sweep();
     }
     void change_the_world(unsigned packet)
     {
@@ -281,6 +319,20 @@ protected:
             const bool expired = tick_ - entry.age() > model_.world.timeout.at(entry.state());
             EXPECT_TRUE(entry.is_reply() || expired || model_.find(key)) << to_string(key) << " lives";
         }
+        for (const auto& [source, count] : model_.counts())
+            EXPECT_EQ(plane().counted(source.first, source.second.address), count) << source.second.to_string();
+        const auto pins = plane().pins();
+        EXPECT_EQ(pins.size(), model_.pins().size());
+        for (const auto& [source, pin] : model_.pins()) {
+            flb_pin_key key{};
+            key.service = source.first;
+            key.address = source.second.address.to_abi();
+            const auto found = pins.find(std::string(reinterpret_cast<const char*>(&key), sizeof(key)));
+            ASSERT_NE(found, pins.end()) << source.second.to_string();
+            EXPECT_EQ(found->second >> 32, pin.backend) << source.second.to_string();
+            EXPECT_EQ(tick_ - static_cast<std::uint32_t>(found->second), model_.world.now - pin.seen)
+                << source.second.to_string();
+        }
         for (const auto& [number, b] : model_.world.backends) {
             const flb_backend_counters counted = plane().counters(number);
             EXPECT_EQ(counted.connections, b.connections);
@@ -330,9 +382,10 @@ TEST_P(ModelTest, predicts_every_packet)
              FLB_FLOW_UDP_REPLIED, FLB_FLOW_ESTABLISHED, FLB_FLOW_FIN_CLIENT, FLB_FLOW_FIN_BACKEND, FLB_FLOW_UDP_STREAM,
              FLB_FLOW_CLOSED_CLIENT, FLB_FLOW_CLOSED_BACKEND, FLB_FLOW_RESET})
         EXPECT_GT(states_[state], packets / 5000) << "state " << state;
-    for (const flb_drop_reason reason : {FLB_DROP_bad_tcp_flags, FLB_DROP_ttl_exceeded, FLB_DROP_no_flow,
-             FLB_DROP_no_backend, FLB_DROP_backend_unresolved, FLB_DROP_no_return_path, FLB_DROP_ports_exhausted,
-             FLB_DROP_tuple_in_use, FLB_DROP_too_big, FLB_DROP_not_configured})
+    for (const flb_drop_reason reason :
+        {FLB_DROP_bad_tcp_flags, FLB_DROP_ttl_exceeded, FLB_DROP_no_flow, FLB_DROP_no_backend,
+            FLB_DROP_backend_unresolved, FLB_DROP_no_return_path, FLB_DROP_ports_exhausted, FLB_DROP_tuple_in_use,
+            FLB_DROP_too_big, FLB_DROP_not_configured, FLB_DROP_denied, FLB_DROP_source_connections})
         EXPECT_GT(drops_[reason], 0u) << "reason " << reason;
 }
 
