@@ -131,7 +131,45 @@ Answer Model::answer(const Frame& in, unsigned ifindex)
         path = from_client(in, from);
     else if (replies_.contains(key_of(in)))
         path = from_backend(in, from);
-    return path ? leave(in, *path) : unknown(in, from);
+    if (!path)
+        return unknown(in, from);
+    if (path->refused)
+        return dropped(path->refused);
+    const ModelBackend& backend = world.backends.at(path->backend);
+    const std::uint32_t concerned =
+        in.is_tcp() ? FLB_BACKEND_RESET | FLB_BACKEND_REHASH_TCP : std::uint32_t{FLB_BACKEND_REHASH_UDP};
+    if (path->direction == Path::to_backend && in.ttl > 1 && backend.valid && (backend.down & concerned))
+        return reconsider(in, from, backend.down);
+    return leave(in, *path);
+}
+
+Answer Model::reconsider(const Frame& in, const Hop& from, std::uint32_t down)
+{
+    const Key key = key_of(in);
+    const bool syn = in.is_tcp() && (in.flags & (tcp_syn | tcp_ack | tcp_rst)) == tcp_syn;
+    if (in.is_tcp() && (down & FLB_BACKEND_RESET) && !syn) {
+        if (has(in, tcp_rst) || !has(in, tcp_ack))
+            return dropped(FLB_DROP_backend_down);
+        end(key);
+        return reset(in, from.ifindex, FLB_DROP_backend_down);
+    }
+    if (in.is_tcp())
+        if (Reply* reply = reply_of(key, owners_.at(key))) {
+            reply->superseded = true;
+            reply->seen = world.now;
+            forget(key);
+            return unknown(in, from);
+        }
+    end(key);
+    return unknown(in, from);
+}
+
+void Model::end(const Key& key)
+{
+    const Owner& owner = owners_.at(key);
+    if (reply_of(key, owner))
+        replies_.erase(owner.reply);
+    forget(key);
 }
 
 // The state after this segment of the client.
@@ -183,9 +221,7 @@ std::optional<Model::Path> Model::from_client(const Frame& in, const Hop& from)
     if (reply && !is_proven(owner.state))
         reply->seen = world.now;
     if (in.is_tcp() && (in.flags & (tcp_syn | tcp_ack | tcp_rst)) == tcp_syn && is_closing(owner.state)) {
-        if (reply)
-            replies_.erase(owner.reply);
-        forget(key);
+        end(key);
         return std::nullopt;
     }
     Path path{
@@ -202,6 +238,8 @@ std::optional<Model::Path> Model::from_backend(const Frame& in, const Hop& from)
 {
     Reply& reply = replies_.at(key_of(in));
     const Key key = reply.owner;
+    if (reply.superseded)
+        return Path{.refused = FLB_DROP_superseded};
     Owner* owner = owner_of(reply);
     if (!owner || has_expired(*owner)) {
         if (owner)
@@ -250,7 +288,7 @@ Answer Model::unknown(const Frame& in, const Hop& from)
             return dropped(FLB_DROP_bad_tcp_flags);
         if (flags != tcp_syn) {
             if (service.forward == FLB_SNAT)
-                return reset(in, from.ifindex);
+                return reset(in, from.ifindex, FLB_DROP_no_flow);
             state = FLB_FLOW_MIDSTREAM;
             store = !has(in, tcp_rst);
         }
@@ -277,6 +315,8 @@ unsigned Model::pick(const Frame& in, ModelService& service)
 Model::Take Model::reply_key(const Key& key)
 {
     const auto found = replies_.find(key);
+    if (found != replies_.end() && found->second.superseded)
+        return world.now - found->second.seen > world.timeout.at(FLB_FLOW_SUPERSEDED) ? Take::free : Take::resting;
     const Owner* owner = found == replies_.end() ? nullptr : owner_of(found->second);
     if (!owner || has_expired(*owner))
         return Take::free;
@@ -329,7 +369,7 @@ Answer Model::begin(
     if (store) {
         owners_[key_of(in)] = {
             next_id_, state, world.now, number, path.source, path.destination, path.sport, path.dport, 0, reply, false};
-        replies_[reply] = {next_id_++, key_of(in), from, world.now};
+        replies_[reply] = {next_id_++, key_of(in), from, world.now, false};
         backend.connections++;
     }
     return leave(in, path);
@@ -338,8 +378,6 @@ Answer Model::begin(
 // TTL, next hop, size; then addresses, ports, MACs and tags are new, and nothing else.
 Answer Model::leave(const Frame& in, const Path& path)
 {
-    if (path.refused)
-        return dropped(path.refused);
     if (in.ttl <= 1)
         return dropped(FLB_DROP_ttl_exceeded);
     const std::size_t length = packet_length(in);
@@ -382,11 +420,11 @@ Answer Model::leave(const Frame& in, const Path& path)
     return answer;
 }
 
-Answer Model::reset(const Frame& in, unsigned ifindex) const
+Answer Model::reset(const Frame& in, unsigned ifindex, flb_drop_reason reason) const
 {
     if (has(in, tcp_rst) || !has(in, tcp_ack) || !in.options.empty() || !in.extensions.empty())
-        return dropped(FLB_DROP_no_flow);
-    Answer answer{Answer::send, FLB_DROP_no_flow, {}, ifindex};
+        return dropped(reason);
+    Answer answer{Answer::send, reason, {}, ifindex};
     Frame& f = answer.out;
     f = in;
     std::swap(f.to, f.from);

@@ -56,6 +56,7 @@ struct ModelBackend {
     std::optional<Hop> hop; // none: not resolved
     unsigned mtu = 1500;
     bool valid = true;
+    std::uint32_t down = 0;      // FLB_BACKEND_RESET and REHASH_*: it is down, and what becomes of its connections
     std::vector<IpAddress> pool; // addresses that connections to it come from
     std::uint64_t cursor = 0;    // of the rotation through the pool's (address, port) pairs
     bool crowded = false;        // the last connection took a port from one that was not proven
@@ -120,7 +121,8 @@ struct Reply { // the backend's direction; holds the source port
     std::uint64_t owner_id = 0;
     Key owner;
     Hop client;
-    std::uint32_t seen = 0; // ticks
+    std::uint32_t seen = 0;  // ticks
+    bool superseded = false; // its connection has gone to another backend: what still comes is dropped
 };
 
 // A source's count of open connections, or a pin: {service, network}.
@@ -183,6 +185,9 @@ private:
     std::optional<Path> from_client(const Frame& in, const Hop& from);
     std::optional<Path> from_backend(const Frame& in, const Hop& from);
     Answer unknown(const Frame& in, const Hop& from);
+    // The packet's connection is known, and its backend is down.
+    Answer reconsider(const Frame& in, const Hop& from, std::uint32_t down);
+    void end(const Key& key); // both directions
     Answer leave(const Frame& in, const Path& path);
 
     Answer begin(const Frame& in, const Hop& from, ModelService& service, unsigned number, unsigned state, bool store);
@@ -203,7 +208,7 @@ private:
     // Another state; false: the source has as many connections as it may.
     bool move(const Key& key, Owner& owner, unsigned next, bool by_client);
     void forget(const Key& key);
-    [[nodiscard]] Answer reset(const Frame& in, unsigned ifindex) const;
+    [[nodiscard]] Answer reset(const Frame& in, unsigned ifindex, flb_drop_reason reason) const;
 
     std::map<Key, Owner> owners_;
     std::map<Key, Reply> replies_;

@@ -40,7 +40,8 @@ unsigned Model::pinned(unsigned number, const IpAddress& client) const
     const auto pin = pins_.find({number, NetworkPrefix::of(client, service.affinity_prefix)});
     if (pin == pins_.end() || world.now - pin->second.seen > service.affinity_ticks)
         return 0;
-    return world.backends.at(pin->second.backend).valid ? pin->second.backend : 0;
+    const ModelBackend& backend = world.backends.at(pin->second.backend);
+    return backend.valid && !backend.down ? pin->second.backend : 0;
 }
 
 void Model::use_pin(const Key& key, const Owner& owner, bool proven)
@@ -102,6 +103,9 @@ void Model::sweep()
             expired.push_back(key);
     for (const Key& key : expired)
         forget(key);
+    std::erase_if(replies_, [this](const auto& each) {
+        return each.second.superseded && world.now - each.second.seen > world.timeout.at(FLB_FLOW_SUPERSEDED);
+    });
 }
 
 } // namespace featherlb::packet

@@ -88,7 +88,7 @@ protected:
     void admit()
     {
         std::map<unsigned, ModelService>& known = model_.world.services;
-        known[1].source_connections = service(1).source_connections = v6() ? 60 : 3; // IPv6: all are one source
+        known[1].source_connections = service(1).source_connections = v6() ? 25 : 3; // IPv6: all are one source
         known[2].affinity_ticks = service(2).affinity_ticks = 40;
         known[2].affinity_prefix = service(2).affinity_prefix = v6() ? 126 : 32;
         service(3).flags |= FLB_SERVICE_LISTS;
@@ -182,7 +182,10 @@ protected:
             b.hop.reset();
         record.hop = b.hop ? hop(b.hop->mac, side, b.hop->tags) : flb_hop{};
         record.mtu = static_cast<std::uint16_t>(b.mtu);
-        record.flags = FLB_BACKEND_UP | (b.valid ? FLB_BACKEND_VALID : 0);
+        static constexpr std::array<std::uint32_t, 8> downs = {
+            0, 0, 0, 0, 0, FLB_BACKEND_RESET, FLB_BACKEND_REHASH_UDP, FLB_BACKEND_REHASH_TCP | FLB_BACKEND_REHASH_UDP};
+        b.down = traffic_.any(downs);
+        record.flags = b.down | (b.down ? 0 : FLB_BACKEND_UP) | (b.valid ? FLB_BACKEND_VALID : 0);
     }
 
     void change_interface()
@@ -382,10 +385,10 @@ TEST_P(ModelTest, predicts_every_packet)
              FLB_FLOW_UDP_REPLIED, FLB_FLOW_ESTABLISHED, FLB_FLOW_FIN_CLIENT, FLB_FLOW_FIN_BACKEND, FLB_FLOW_UDP_STREAM,
              FLB_FLOW_CLOSED_CLIENT, FLB_FLOW_CLOSED_BACKEND, FLB_FLOW_RESET})
         EXPECT_GT(states_[state], packets / 5000) << "state " << state;
-    for (const flb_drop_reason reason :
-        {FLB_DROP_bad_tcp_flags, FLB_DROP_ttl_exceeded, FLB_DROP_no_flow, FLB_DROP_no_backend,
-            FLB_DROP_backend_unresolved, FLB_DROP_no_return_path, FLB_DROP_ports_exhausted, FLB_DROP_tuple_in_use,
-            FLB_DROP_too_big, FLB_DROP_not_configured, FLB_DROP_denied, FLB_DROP_source_connections})
+    for (const flb_drop_reason reason : {FLB_DROP_bad_tcp_flags, FLB_DROP_ttl_exceeded, FLB_DROP_no_flow,
+             FLB_DROP_no_backend, FLB_DROP_backend_unresolved, FLB_DROP_no_return_path, FLB_DROP_ports_exhausted,
+             FLB_DROP_tuple_in_use, FLB_DROP_too_big, FLB_DROP_not_configured, FLB_DROP_denied,
+             FLB_DROP_source_connections, FLB_DROP_backend_down, FLB_DROP_superseded})
         EXPECT_GT(drops_[reason], 0u) << "reason " << reason;
 }
 
