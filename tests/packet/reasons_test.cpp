@@ -187,7 +187,7 @@ Bytes refused(Harness& h)
 
 Bytes denied(Harness& h)
 {
-    const Bytes bytes = changed_syn(h, [](Frame&) {});
+    Bytes bytes = changed_syn(h, [](Frame&) {});
     flb_prefix_key key{};
     key.bits = 32;
     key.service = 1;

@@ -37,7 +37,7 @@ std::vector<std::string> words_of(const std::vector<Change>& changes)
         else if (change.kind == Kind::remove_prefix)
             words.push_back("remove " + rule);
         else
-            words.push_back(change.kind == Kind::put_service ? "service" : "other");
+            words.emplace_back(change.kind == Kind::put_service ? "service" : "other");
     }
     return words;
 }

@@ -234,8 +234,8 @@ TEST_P(FlowFamilies, processors_that_end_the_same_connection_give_it_back_once)
                 if (flow_find(v6(), &key, &ref))
                     flow_advance(&ref, t == 0 ? FLB_FLOW_CLOSED_CLIENT : FLB_FLOW_RESET, now);
                 if (t == 1)
-                    open_pair(v6(), client(v6(), static_cast<__u64>(i + 1000000)),
-                        backend(v6(), static_cast<__u64>(i + 1000000)), 0, now + 1500);
+                    open_pair(v6(), client(v6(), static_cast<__u64>(i) + 1000000),
+                        backend(v6(), static_cast<__u64>(i) + 1000000), 0, now + 1500);
             }
         });
     running.clear();

@@ -83,7 +83,8 @@ TEST(LimitCounts, of_other_clients_and_services_are_others)
 
 TEST(LimitCounts, have_room_for_most_of_the_entries_and_say_when_there_is_none)
 {
-    constexpr std::uint32_t sets = 1024, entries = sets * FLB_LIMIT_WAYS;
+    constexpr std::uint32_t sets = 1024;
+    constexpr std::uint64_t entries = std::uint64_t{sets} * FLB_LIMIT_WAYS;
     make_tables(sets);
     std::uint32_t refused = 0;
     for (std::uint64_t client = 0; client < entries * 8 / 10; client++)
@@ -102,7 +103,7 @@ TEST(LimitCounts, agree_with_a_model)
         std::map<std::uint64_t, std::uint32_t> model;
         std::uint64_t without_room = 0;
         for (int step = 0; step < 50000; step++) {
-            const std::uint64_t client = random() % (sets * 2);
+            const std::uint64_t client = random() % (std::uint64_t{sets} * 2);
             const __u64 source = limit_identity(3, client);
             std::uint32_t& count = model[client];
             if (random() % 2) {
