@@ -15,6 +15,7 @@
 #include "marks.h"
 
 #define AFFINITY_GRAIN_SHIFT 4 /* an open connection refreshes its pin when 2^4 ticks begin */
+#define AFFINITY_SHORT 64      /* or, if pins live for less than this, with every tick */
 
 /* The first `bits` of eight bytes in memory order. */
 FLB_INLINE __u64 affinity_mask(__u32 bits)
@@ -42,9 +43,11 @@ FLB_INLINE int affinity_takes_connections(__u32 backend, __u32 service, const st
     struct flb_backend* b = bpf_map_lookup_elem(&backends, &backend);
     const __u32 wanted = FLB_BACKEND_VALID | FLB_BACKEND_UP;
 
+    if (!b || !*(__u64*)&b->hop || (record->forward == FLB_SNAT && !b->snat_count))
+        return 0; /* it cannot be reached */
     if (record->refused_ticks && mark_is_avoided(backend, marks_now()))
         return 0;
-    return b && (b->flags & (wanted | FLB_BACKEND_DRAINING)) == wanted && b->service == service;
+    return (b->flags & (wanted | FLB_BACKEND_DRAINING)) == wanted && b->service == service;
 }
 
 /* The backend that the client is pinned to and that takes connections; 0: none. */
@@ -65,7 +68,7 @@ __attribute__((noinline)) __u32 affinity_find(__u32 service, __u64 high, __u64 l
     return affinity_takes_connections((__u32)(pin >> 32), service, record) ? (__u32)(pin >> 32) : 0;
 }
 
-enum affinity_use { AFFINITY_TOUCH = 0, AFFINITY_PROVEN = 1 };
+enum affinity_use { AFFINITY_TOUCH = 0, AFFINITY_PROVEN = 1, AFFINITY_TICK = 2 };
 
 FLB_INLINE int affinity_write(__u32 backend, __u64 high, __u64 low, int use)
 {
@@ -79,7 +82,7 @@ FLB_INLINE int affinity_write(__u32 backend, __u64 high, __u64 low, int use)
         return 0;
     service = b->service;
     record = bpf_map_lookup_elem(&services, &service);
-    if (!record || !record->affinity_ticks)
+    if (!record || !record->affinity_ticks || (use == AFFINITY_TICK && record->affinity_ticks >= AFFINITY_SHORT))
         return 0;
     found = affinity_pin(&key, service, record, high, low);
     pin = (__u64)backend << 32 | flow_now();
@@ -101,7 +104,7 @@ __attribute__((noinline)) int affinity_use(__u32 backend, __u64 high, __u64 low,
 
 /* The open connection of this owner is in use. Of numbers alone, so that the fast path keeps its stack; and it calls
  * nothing, for the sake of the slow path's. */
-__attribute__((noinline)) int affinity_touch(__u32 v6, __u32 index)
+__attribute__((noinline)) int affinity_touch(__u32 v6, __u32 index, int use)
 {
     struct flb_flow* owner = v6 ? flow_at(1, index) : flow_at(0, index);
     __u64 high, low;
@@ -110,7 +113,7 @@ __attribute__((noinline)) int affinity_touch(__u32 v6, __u32 index)
         return 0;
     high = v6 ? flow_client_high(1, owner) : flow_client_high(0, owner);
     low = v6 ? flow_client_low(1, owner) : 0;
-    return affinity_write(atomic_load(&owner->backend), high, low, AFFINITY_TOUCH);
+    return affinity_write(atomic_load(&owner->backend), high, low, use);
 }
 
 #endif

@@ -27,6 +27,8 @@ struct slow {
     struct direction_words out; /* what leaves to the backend */
     __u32 chosen;               /* the backend, where it has been picked already (failover.h); else 0 */
     int verdict;                /* of what is sent aside from the fast path */
+    __u32 admitted;             /* a connection that goes to another backend (failover.h) is not a new one */
+    __u32 pad;
 };
 _Static_assert(sizeof(struct slow) <= FLB_SLOW_BYTES, "struct slow");
 
@@ -395,7 +397,7 @@ FLB_INLINE int decide(const int v6, struct slow* s)
     service = bpf_map_lookup_elem(&services, &service_index);
     if (!service || !(service->flags & FLB_SERVICE_VALID))
         return FLB_DROP_not_configured;
-    if (service->flags & FLB_SERVICE_LISTS) {
+    if ((service->flags & FLB_SERVICE_LISTS) && !s->admitted) {
         step =
             admit_network(service_index, decide_client_high(v6, &s->packet.key), decide_client_low(v6, &s->packet.key));
         if (step)
@@ -408,7 +410,7 @@ FLB_INLINE int decide(const int v6, struct slow* s)
         if (service->flags & FLB_SERVICE_REFUSE)
             return STEP_RESET(FLB_DROP_refused);
     }
-    if ((service->source_rate || service->source_connections) && state != FLB_FLOW_MIDSTREAM && !s->chosen) {
+    if ((service->source_rate || service->source_connections) && state != FLB_FLOW_MIDSTREAM && !s->admitted) {
         step = admit_source(service_index, decide_client_high(v6, &s->packet.key));
         if (step)
             return step;
@@ -444,6 +446,7 @@ FLB_INLINE struct slow* decide_load(const int v6, const struct packet* p)
     s->packet.protocol = p->protocol;
     s->packet.tcp_flags = p->tcp_flags;
     s->chosen = 0;
+    s->admitted = 0;
     return s;
 }
 

@@ -71,6 +71,7 @@ FLB_INLINE int failover_down(const int v6, struct slow* s)
         follow_anew(v6, &owner);
         return STEP_RESET(FLB_DROP_backend_down);
     }
+    s->admitted = flow_is_proven(flow_state(owner.ctl)) && !failover_is_syn(p);
     if (p->protocol == IPPROTO_UDP)
         return (int)follow_anew(v6, &owner);
     failover_supersede(v6, &owner, flow_now());
@@ -102,6 +103,7 @@ FLB_INLINE int failover_syn(const int v6, struct slow* s)
     if (!other || !failover_supersede(v6, &owner, flow_now()))
         return STEP_NEXT;
     s->chosen = other;
+    s->admitted = 1;
     return STEP_PASS;
 }
 

@@ -75,8 +75,8 @@ __attribute__((noinline)) int follow_tick(__u32 v6, __u32 index, __u64 ctl, __u3
         flow_release(&ref);
         return FOLLOW_GONE;
     }
-    if (((__u32)ctl ^ now) >> AFFINITY_GRAIN_SHIFT && flow_is_open(flow_state(ctl)))
-        affinity_touch(v6, index);
+    if (flow_is_open(flow_state(ctl)))
+        affinity_touch(v6, index, ((__u32)ctl ^ now) >> AFFINITY_GRAIN_SHIFT ? AFFINITY_TOUCH : AFFINITY_TICK);
     flow_touch(&ref, now);
     return FOLLOW_ON;
 }

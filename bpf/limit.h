@@ -35,7 +35,8 @@
 #define LIMIT_REMOVE_TRIES 64
 #define LIMIT_RATE_TRIES 4
 
-#define LIMIT_TIME_BITS 40
+#define LIMIT_TIME_BITS 48
+#define LIMIT_FARTHEST (1LL << 38) /* that a source can be ahead: more than an hour at 1,000 jiffies a second */
 #define LIMIT_TIME ((1ULL << LIMIT_TIME_BITS) - 1)
 #define LIMIT_JIFFY_SHIFT 16 /* time is counted in parts of a jiffy */
 
@@ -215,20 +216,20 @@ LIMIT_FUNCTION int limit_try_take(__u64 identity, __u64 now, __u64 interval, __u
     struct flb_rate_set* set = limit_rate_at((__u32)((identity >> 32) * flow_load()->rate_sets >> 32));
     const __u64 tag = identity << LIMIT_TIME_BITS;
     const __s64 allowed = (__s64)(interval * burst);
-    __u64 seen;
-    __s64 least;
+    __u64 seen = 0;
+    __s64 least = LIMIT_FARTHEST + 1;
     __u32 place = 0;
 
     if (!set)
         return LIMIT_COUNTED;
-    seen = atomic_load(&set->way[0]);
-    least = limit_ahead(seen, now);
     LIMIT_ROLLED
     for (__u32 way = 0; way < FLB_RATE_WAYS; way++) {
         __u64 word = atomic_load(&set->way[way]);
         __s64 ahead = limit_ahead(word, now);
         int own = !((word ^ tag) >> LIMIT_TIME_BITS);
 
+        if (!word || ahead < 0 || ahead > LIMIT_FARTHEST)
+            ahead = -1; /* passed, or never used */
         if (own || ahead < least) {
             seen = word;
             least = ahead;

@@ -176,7 +176,8 @@ struct flb_prefix_key {
     struct flb_addr address;
 };
 struct flb_prefix {
-    __u32 allow; /* 0: denied */
+    __u16 allow;  /* 0: denied */
+    __u16 family; /* enum flb_family, for a daemon that adopts the rule: the service's record may not say it yet */
 };
 
 /* Map `limit_counts`: open, proven connections by source. bpf/limit.h has the rules. */
@@ -190,7 +191,7 @@ struct flb_limit_set {
 
 /* Map `limit_rates`: when the connections that a source has opened will have been paid for. */
 struct flb_rate_set {
-    __u64 way[FLB_RATE_WAYS]; /* time 0-39, in 2^-16 jiffies, and what tells sources of a set apart, 40-63 */
+    __u64 way[FLB_RATE_WAYS]; /* time 0-47, in 2^-16 jiffies, and what tells sources of a set apart, 48-63 */
 };
 
 /* Hash map `pins`: the backend that a client had last, of services with affinity. The value is

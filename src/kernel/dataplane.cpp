@@ -301,11 +301,12 @@ Result<bool> DataPlane::sweep(std::uint32_t sets)
     const auto& settings = state_->maps.settings();
     const auto now = static_cast<std::uint32_t>(*jiffies >> settings.tick_shift);
     const MapSet& maps = state_->maps;
+    const bool whole = state_->sweeper.step(sets, now, std::span(settings.timeout));
     if (auto done = state_->pins.step(
             maps.at("pins"), maps.values<flb_service>("services"), maps.values<flb_backend>("backends"), now);
         !done)
         return fail(done.error());
-    return state_->sweeper.step(sets, now, std::span(settings.timeout));
+    return whole;
 }
 
 std::uint64_t DataPlane::pins() const

@@ -87,11 +87,9 @@ Result<void> TableStore::read_access(Tables& tables) const
     auto entries = maps_->at("prefixes").entries<flb_prefix_key, flb_prefix>();
     if (!entries)
         return fail(entries.error());
-    const auto services = maps_->values<flb_service>("services");
     std::map<ServiceId, AccessRules> rules;
     for (const auto& [key, value] : *entries) {
-        const bool known = key.service < services.size();
-        const Family family = known && services[key.service].family == FLB_IPV6 ? Family::ipv6 : Family::ipv4;
+        const Family family = value.family == FLB_IPV6 ? Family::ipv6 : Family::ipv4;
         rules[key.service].push_back({from_record(key, family), value.allow != 0});
     }
     for (auto& [id, list] : rules) {

@@ -307,7 +307,8 @@ void TableStore::remove_service(ServiceId id)
 Result<void> TableStore::put_prefix(ServiceId id, const AccessRule& rule)
 {
     const auto key = to_record(id, rule.network);
-    const flb_prefix value{.allow = rule.allow ? 1u : 0u};
+    const flb_prefix value{
+        .allow = rule.allow, .family = static_cast<__u16>(rule.network.address.is_ipv4() ? FLB_IPV4 : FLB_IPV6)};
     return maps_->at("prefixes").put(&key, &value);
 }
 

@@ -15,8 +15,8 @@ bool is_pin_over(const flb_pin_key& key, std::uint64_t pin, std::span<const flb_
     const flb_service& service = services[key.service];
     const flb_backend& backend = backends[pin >> 32];
     if (!(service.flags & FLB_SERVICE_VALID) || service.affinity_ticks == 0 || !(backend.flags & FLB_BACKEND_VALID) ||
-        backend.service != key.service)
-        return true;
+        (backend.flags & FLB_BACKEND_DRAINING) || backend.service != key.service)
+        return true; // one that drains leaves: its number may become another backend's
     return static_cast<std::int32_t>(now - static_cast<std::uint32_t>(pin)) >
            static_cast<std::int32_t>(service.affinity_ticks);
 }

@@ -2,6 +2,7 @@
 #include "plan/tables.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -203,7 +204,13 @@ void Planner::put_services()
     std::map<std::pair<std::string_view, Family>, ServiceId> known;
     for (const auto& [id, row] : have_.services)
         known.emplace(std::pair{std::string_view{row.name}, row.family}, id);
-    FreshIds fresh(have_.services);
+    // Not one that rules were left for: until they are removed, they would be this service's.
+    std::set<ServiceId> taken;
+    for (const auto& [id, row] : have_.services)
+        taken.insert(id);
+    for (const auto& [id, rules] : have_.access)
+        taken.insert(id);
+    FreshIds fresh(taken);
     for (Half& half : halves_) {
         const auto old = known.find({half.config->name, half.family});
         half.id = old != known.end() ? old->second : fresh.next();

@@ -133,6 +133,20 @@ TEST_P(Admission, a_syn_that_goes_to_another_backend_is_not_charged_again)
     expect_drop("another one", syn_from(client(), 1), FLB_DROP_source_rate);
 }
 
+// Neither is an open UDP connection that leaves a dead backend, and lists that have changed do not stop it.
+TEST_P(Admission, an_open_connection_that_leaves_its_backend_is_not_a_new_one)
+{
+    serve(1, {.backends = {1, 2}});
+    limit_rate(1);
+    const Connection c = connection(FLB_SNAT, protocol_udp);
+    play({c.there("first", c.request()), c.back("answer", c.answer()), c.there("second", c.request())});
+    rule(client(), all_bits(), false);
+    backend(1).flags = FLB_BACKEND_VALID | FLB_BACKEND_REHASH_UDP;
+    put_slots(1, {2});
+    expect_served("to the other backend", c.request());
+    EXPECT_EQ(find(c.request()).flow->backend, 2u);
+}
+
 TEST_P(Admission, time_gives_back_one_after_another)
 {
     serve(1);

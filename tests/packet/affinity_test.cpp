@@ -171,6 +171,31 @@ TEST_P(Affinity, a_backend_that_takes_no_connections_is_replaced)
     }
 }
 
+TEST_P(Affinity, a_backend_that_cannot_be_reached_is_replaced)
+{
+    for (const flb_forward forward : {FLB_SNAT, FLB_DNAT}) {
+        use({});
+        serve_pinned({1, 2}, forward);
+        pin(client(), 1, 0);
+        backend(1).hop = {};
+        put_slots(1, {2});
+        (void)run(connection(forward).syn());
+        EXPECT_EQ(find(connection(forward).syn()).flow->backend, 2u);
+    }
+}
+
+TEST_P(Affinity, a_short_pin_of_a_connection_in_use_lives)
+{
+    serve_pinned();
+    service().affinity_ticks = 5;
+    const Connection c = nth(0, 1);
+    expect_handshake("first", c);
+    pin(client(), 1, 4);
+    find(c.syn()).grow_old(1);
+    play({c.there("data", c.request_data(tcp_ack, pattern(3)))});
+    EXPECT_EQ(pin_of(client()), Pin(1, 0));
+}
+
 TEST_P(Affinity, a_backend_that_refuses_is_avoided_but_never_the_last_one)
 {
     serve_pinned();

@@ -54,6 +54,20 @@ TEST_F(DataPlaneTest, WhatIsAppliedIsReadBack)
     EXPECT_THAT(plane.read()->services, IsEmpty());
 }
 
+// A daemon that died between the rules of a new service and the service itself.
+TEST_F(DataPlaneTest, RulesWithoutTheirServiceAreReadBackAsTheyWere)
+{
+    auto plane = open(ephemeral());
+    Tables half;
+    half.access.emplace(4, std::make_shared<const AccessRules>(AccessRules{
+                               {{ip("::"), 0}, false}, {{ip("fd00::"), 8}, true}, {{ip("fd00:1:2:3::"), 64}, false}}));
+    half.access.emplace(5, std::make_shared<const AccessRules>(AccessRules{{{ip("10.0.0.0"), 8}, true}}));
+    apply(plane, half);
+    EXPECT_EQ(plane.read().value(), half);
+    apply(plane, Tables{});
+    EXPECT_THAT(plane.read()->access, IsEmpty());
+}
+
 TEST_F(DataPlaneTest, SlotTablesAreReplacedAgainAndAgainInARoomForTwo)
 {
     auto plane = open(ephemeral());

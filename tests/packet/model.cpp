@@ -153,15 +153,16 @@ Answer Model::reconsider(const Frame& in, const Hop& from, std::uint32_t down)
         end(key);
         return reset(in, from.ifindex, FLB_DROP_backend_down);
     }
+    const bool admitted = is_proven(owners_.at(key).state) && !syn;
     if (in.is_tcp())
         if (Reply* reply = reply_of(key, owners_.at(key))) {
             reply->superseded = true;
             reply->seen = world.now;
             forget(key);
-            return unknown(in, from);
+            return unknown(in, from, admitted);
         }
     end(key);
-    return unknown(in, from);
+    return unknown(in, from, admitted);
 }
 
 void Model::end(const Key& key)
@@ -266,7 +267,7 @@ std::optional<Model::Path> Model::from_backend(const Frame& in, const Hop& from)
 }
 
 // design.md, "A packet of a connection that we do not know".
-Answer Model::unknown(const Frame& in, const Hop& from)
+Answer Model::unknown(const Frame& in, const Hop& from, bool admitted)
 {
     const auto listener = world.listeners.find({in.destination, in.dport, in.protocol});
     if (listener == world.listeners.end()) {
@@ -277,7 +278,7 @@ Answer Model::unknown(const Frame& in, const Hop& from)
                              Path::by_routes, {}});
     }
     ModelService& service = world.services.at(listener->second);
-    if (const flb_drop_reason reason = lists_say(service, in.source))
+    if (const flb_drop_reason reason = lists_say(service, in.source); reason && !admitted)
         return dropped(reason);
     unsigned state = FLB_FLOW_UDP_NEW;
     bool store = true;
@@ -293,7 +294,7 @@ Answer Model::unknown(const Frame& in, const Hop& from)
             store = !has(in, tcp_rst);
         }
     }
-    if (service.source_connections && state != FLB_FLOW_MIDSTREAM &&
+    if (service.source_connections && !admitted && state != FLB_FLOW_MIDSTREAM &&
         count_of(listener->second, in.source) >= service.source_connections)
         return dropped(FLB_DROP_source_connections);
     unsigned backend = pinned(listener->second, in.source);

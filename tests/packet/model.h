@@ -184,7 +184,8 @@ private:
     // None: the packet belongs to no connection; go on with `unknown`.
     std::optional<Path> from_client(const Frame& in, const Hop& from);
     std::optional<Path> from_backend(const Frame& in, const Hop& from);
-    Answer unknown(const Frame& in, const Hop& from);
+    // `admitted`: it is no new connection, but one that goes to another backend.
+    Answer unknown(const Frame& in, const Hop& from, bool admitted = false);
     // The packet's connection is known, and its backend is down.
     Answer reconsider(const Frame& in, const Hop& from, std::uint32_t down);
     void end(const Key& key); // both directions

@@ -41,7 +41,8 @@ unsigned Model::pinned(unsigned number, const IpAddress& client) const
     if (pin == pins_.end() || world.now - pin->second.seen > service.affinity_ticks)
         return 0;
     const ModelBackend& backend = world.backends.at(pin->second.backend);
-    return backend.valid && !backend.down ? pin->second.backend : 0;
+    const bool reached = backend.hop && (service.forward == FLB_DNAT || !backend.pool.empty());
+    return backend.valid && !backend.down && reached ? pin->second.backend : 0;
 }
 
 void Model::use_pin(const Key& key, const Owner& owner, bool proven)
@@ -59,7 +60,8 @@ void Model::use_pin(const Key& key, const Owner& owner, bool proven)
 void Model::touch(const Key& key, Owner& owner)
 {
     const std::uint32_t before = world.clock - (world.now - owner.seen);
-    if ((before ^ world.clock) >> 4 && is_open(owner.state))
+    const bool is_short = service_of(owner).affinity_ticks < 64;
+    if (is_open(owner.state) && ((before ^ world.clock) >> 4 || (is_short && before != world.clock)))
         use_pin(key, owner, false);
     owner.seen = world.now;
 }

@@ -84,13 +84,15 @@ protected:
         admit();
     }
 
-    // Service 1 has a limit, service 2 affinity, service 3 lists.
+    // Service 1 has a limit, services 2 and 4 affinity, service 3 lists.
     void admit()
     {
         std::map<unsigned, ModelService>& known = model_.world.services;
         known[1].source_connections = service(1).source_connections = v6() ? 25 : 3; // IPv6: all are one source
         known[2].affinity_ticks = service(2).affinity_ticks = 40;
         known[2].affinity_prefix = service(2).affinity_prefix = v6() ? 126 : 32;
+        known[4].affinity_ticks = service(4).affinity_ticks = 100;
+        known[4].affinity_prefix = service(4).affinity_prefix = v6() ? 128 : 32;
         service(3).flags |= FLB_SERVICE_LISTS;
         const auto rule = [&](const IpAddress& address, unsigned bits, bool allow) {
             const NetworkPrefix network = NetworkPrefix::of(address, static_cast<std::uint8_t>(bits));

@@ -219,7 +219,7 @@ void Plane::put_fragment(const flb_fragment_key& key, const flb_fragment& value)
 
 void Plane::put_prefix(const flb_prefix_key& key, bool allow) const
 {
-    const flb_prefix value{allow ? 1u : 0u};
+    const flb_prefix value{allow, 0};
     if (bpf_map_update_elem(bpf_map__fd(programs_->xdp->maps.prefixes), &key, &value, BPF_ANY) != 0)
         throw std::system_error(errno, std::generic_category(), "prefixes");
 }

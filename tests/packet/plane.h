@@ -50,7 +50,7 @@ public:
     static constexpr std::uint32_t max_services = 16, max_backends = 128, max_chunks = 64, max_snat_addresses = 32;
     static constexpr std::uint32_t tick_shift = 32;
     static constexpr std::uint32_t hz = 1u << 20; // as far as the programs know: a quarter of a second is long, too
-    static constexpr std::uint32_t limit_sets = 64, rate_sets = 64, most_pins = 64;
+    static constexpr std::uint32_t limit_sets = 64, rate_sets = 64, most_pins = 128;
 
     // The plane with flow tables of this size; loaded at the first call. Not for several threads.
     static Plane& of(Sets sets);

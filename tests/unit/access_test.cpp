@@ -109,6 +109,18 @@ TEST(Access, puts_exceptions_before_and_removes_them_after_what_they_are_excepti
                                                 "remove +10.0.0.0/8", "remove -10.1.0.0/16"}));
 }
 
+// A daemon that died half-way left rules for a number that is no service yet.
+TEST(Access, left_for_a_number_that_is_no_service_keep_it_from_being_given_out)
+{
+    Tables have;
+    have.access.emplace(1, rules({"+10.0.0.0/8"}));
+    const Config config = config_of({service("web", {listen("10.9.0.1:80")}, {backend("10.0.0.1:80")})});
+    const Tables want = make_tables(config, {}, have, {}, roomy).value();
+    EXPECT_FALSE(want.services.contains(1));
+    EXPECT_EQ(want.services.size(), 1u);
+    EXPECT_EQ(words_of(diff(have, want)).back(), "remove +10.0.0.0/8");
+}
+
 RC_GTEST_PROP(Access, applying_the_difference_gives_what_is_wanted,
     (const std::vector<std::uint16_t>& a, const std::vector<std::uint16_t>& b))
 {

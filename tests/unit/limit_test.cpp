@@ -218,13 +218,17 @@ TEST(LimitRates, survive_the_clocks_end)
 
 TEST(LimitRates, of_a_busy_source_are_not_forgotten_for_new_ones)
 {
-    make_tables(1);
-    const __u64 busy = limit_identity(1, 7), interval = limit_interval(hz, 600);
-    for (int i = 0; i < 10; i++)
-        EXPECT_TRUE(limit_take(busy, long_after_boot, interval, 10));
-    for (std::uint64_t client = 100; client < 2100; client++)
-        EXPECT_TRUE(limit_take(limit_identity(1, client), long_after_boot, interval, 10));
-    EXPECT_FALSE(limit_take(busy, long_after_boot, interval, 10));
+    // At any time of the clock, which begins again and again: also where 0 lies ahead of it.
+    for (const std::uint64_t jiffies :
+        {std::uint64_t{7}, long_after_boot, long_after_boot + 0x80000000, ~std::uint64_t{999}}) {
+        make_tables(1);
+        const __u64 busy = limit_identity(1, 7), interval = limit_interval(hz, 600);
+        for (int i = 0; i < 10; i++)
+            EXPECT_TRUE(limit_take(busy, jiffies, interval, 10)) << jiffies;
+        for (std::uint64_t client = 100; client < 2100; client++)
+            EXPECT_TRUE(limit_take(limit_identity(1, client), jiffies, interval, 10)) << jiffies;
+        EXPECT_FALSE(limit_take(busy, jiffies, interval, 10)) << jiffies;
+    }
 }
 
 TEST(LimitRates, are_charged_once_by_each_thread_that_asks)
