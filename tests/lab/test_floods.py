@@ -11,9 +11,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.no_standin]
 
 ESTABLISHED, NEW = 1000, 1000
 SECONDS = {"syn": 30}  # the others: 8
-# What featherlb drops of a flood, and why; of an honest packet nothing. A forged SYN or UDP packet is served like any.
+# What featherlb drops of a flood, and why; of an honest packet nothing. A forged SYN or UDP packet is served like any. A
+# forged error may quote a port that one of the SYN flood's tuples, seen twice, has left for another backend.
 OWN_REASONS = {"syn": set(), "ack": {"no_flow"}, "rst": {"no_flow"}, "udp": set(),
-               "fragment": {"fragment"}, "icmp": {"icmp_broken", "no_flow"}}
+               "fragment": {"fragment"}, "icmp": {"icmp_broken", "no_flow", "superseded"}}
 FLOWS_MAX = 1048576  # by the rule in docs/operating.md: two seconds and more at 800,000 connections a second
 
 
