@@ -27,10 +27,7 @@ __attribute__((noinline)) int admit_network(__u32 service, __u64 high, __u64 low
         return FLB_DROP_not_configured;
     key.bits = 32 + (record->family == FLB_IPV6 ? 128 : 32);
     key.service = service;
-    *(__u32*)&key.address.bytes[0] = (__u32)high;
-    *(__u32*)&key.address.bytes[4] = (__u32)(high >> 32);
-    *(__u32*)&key.address.bytes[8] = (__u32)low;
-    *(__u32*)&key.address.bytes[12] = (__u32)(low >> 32);
+    address_from(&key.address, high, low);
     found = bpf_map_lookup_elem(&prefixes, &key);
     return found && !found->allow ? (int)FLB_DROP_denied : STEP_NEXT;
 }

@@ -3,8 +3,8 @@
  * affinity: a client, or its network, stays with the backend that it had last. A pin is written when a connection is
  * proven, so nobody can fill the table with forged packets; where it is full, those that are there stay, and the new
  * one is counted and left out. A pin lives for affinity_ticks after its last use: a connection that is proven or
- * closes, or, to within AFFINITY_GRAIN, a packet of an open one. Where its backend takes no connections, it is as if
- * there were none, until the next proven connection rewrites it.
+ * closes, or, to within 2^AFFINITY_GRAIN_SHIFT ticks, a packet of an open one. Where its backend takes no connections,
+ * it is as if there were none, until the next proven connection rewrites it.
  *
  * User space removes what has expired. Both sides write a pin's value by one store.
  */
@@ -31,10 +31,7 @@ FLB_INLINE __u64* affinity_pin(
     high &= affinity_mask(prefix);
     low &= affinity_mask(prefix > 64 ? prefix - 64 : 0);
     key->service = service;
-    *(__u32*)&key->address.bytes[0] = (__u32)high;
-    *(__u32*)&key->address.bytes[4] = (__u32)(high >> 32);
-    *(__u32*)&key->address.bytes[8] = (__u32)low;
-    *(__u32*)&key->address.bytes[12] = (__u32)(low >> 32);
+    address_from(&key->address, high, low);
     return bpf_map_lookup_elem(&pins, key);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * The few operations on shared words that flow.h and limits.h need, for BPF and, so that the same code runs on the
+ * The few operations on shared words that flow.h and limit.h need, for BPF and, so that the same code runs on the
  * host, for C++. Compare-and-swap and the fetch-and-modify operations are full barriers on both.
  */
 #ifndef FEATHERLB_ATOMIC_H

@@ -35,22 +35,13 @@ FLB_INLINE void count_connection(__u32 backend)
         counters->connections++;
 }
 
-FLB_INLINE void count_eviction(void)
+FLB_INLINE void count_event(__u32 event)
 {
     __u32 processor = bpf_get_smp_processor_id();
     struct flb_drop_counters* counters = bpf_map_lookup_elem(&drop_counters, &processor);
 
     if (counters)
-        counters->evictions++;
-}
-
-FLB_INLINE void count_event(__u32 event)
-{
-    __u32 processor = bpf_get_smp_processor_id();
-    struct flb_event_counters* counters = bpf_map_lookup_elem(&event_counters, &processor);
-
-    if (counters)
-        counters->count[event & (FLB_MAX_EVENTS - 1)]++;
+        counters->events[event & (FLB_MAX_EVENTS - 1)]++;
 }
 
 FLB_INLINE void count_drop(__u32 reason)

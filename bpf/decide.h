@@ -37,7 +37,7 @@ FLB_INLINE int reserve_and_count(const int v6, struct flow_request* request)
     int result = flow_reserve(v6, request);
 
     if (result == FLOW_OK && request->evicted)
-        count_eviction();
+        count_event(FLB_EVENT_evicted);
     return result;
 }
 
@@ -271,23 +271,12 @@ FLB_INLINE void decide_listener_key(
     const int v6, const struct packet* p, int of_source, struct flb_listener_key* listener)
 {
     const struct flow_key* key = &p->key;
-    __u32* words = (__u32*)&listener->address;
     __u32 ports = decide_ports(v6, key);
 
-    if (v6) {
-        __u64 low = of_source ? key->w[1] : key->w[3];
-        __u64 high = of_source ? key->w[2] : key->w[4];
-
-        words[0] = (__u32)low;
-        words[1] = (__u32)(low >> 32);
-        words[2] = (__u32)high;
-        words[3] = (__u32)(high >> 32);
-    } else {
-        words[0] = (__u32)(of_source ? key->w[0] : key->w[0] >> 32);
-        words[1] = 0;
-        words[2] = 0;
-        words[3] = 0;
-    }
+    if (v6)
+        address_from(&listener->address, of_source ? key->w[1] : key->w[3], of_source ? key->w[2] : key->w[4]);
+    else
+        address_from(&listener->address, (__u32)(of_source ? key->w[0] : key->w[0] >> 32), 0);
     listener->port = (__be16)(of_source ? ports : ports >> 16);
     listener->protocol = p->protocol;
     listener->family = v6 ? FLB_IPV6 : FLB_IPV4;

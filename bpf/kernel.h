@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What flow.h, limits.h and parse.h ask of their surroundings, given by maps and helpers. Tests on the host give the
+ * What flow.h, limit.h and parse.h ask of their surroundings, given by maps and helpers. Tests on the host give the
  * same from plain memory.
  */
 #ifndef FEATHERLB_KERNEL_H
@@ -50,6 +50,17 @@ FLB_INLINE void flow_uncount(__u32 backend, __u64 client)
 FLB_INLINE __u32 flow_now(void)
 {
     return (__u32)(bpf_jiffies64() >> flb_load.tick_shift);
+}
+
+/* An address from its two halves in memory order; of IPv4 the first four bytes of `high`. */
+FLB_INLINE void address_from(struct flb_addr* address, __u64 high, __u64 low)
+{
+    __u32* words = (__u32*)address; /* a key's may lie at any multiple of four */
+
+    words[0] = (__u32)high;
+    words[1] = (__u32)(high >> 32);
+    words[2] = (__u32)low;
+    words[3] = (__u32)(low >> 32);
 }
 
 /* The prefilter, over folded addresses (flb_prefilter_index). */

@@ -101,8 +101,6 @@ FLB_ARRAY(backend_counters, struct flb_backend_counters, FLB_SIZED_BY_DAEMON); /
 
 FLB_ARRAY(drop_counters, struct flb_drop_counters, FLB_SIZED_BY_DAEMON); /* processors */
 
-FLB_ARRAY(event_counters, struct flb_event_counters, FLB_SIZED_BY_DAEMON); /* processors */
-
 /* Not read by the programs; named here so that they are made, pinned and adopted with the rest. */
 FLB_ARRAY(names, struct flb_name, FLB_SIZED_BY_DAEMON); /* as `services` */
 

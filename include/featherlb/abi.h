@@ -67,6 +67,7 @@ enum flb_drop_reason { FLB_DROP_none = 0, FLB_DROP_REASONS(FLB_ENUM_REASON) FLB_
 /* ---- what else is counted ------------------------------------------------------------------------------ */
 /* X(name, text), as above: nothing was dropped, but something was not done for want of room. Append only. */
 #define FLB_EVENTS(X)                                                                                                  \
+    X(evicted, "connections that were not proven yet and had to give way to others, for want of room")                 \
     X(source_uncounted, "open connections that their source's limit does not know, for want of room")                  \
     X(pin_refused, "connections whose client was not pinned to its backend, for want of room")
 
@@ -419,15 +420,7 @@ struct flb_backend_counters {
 /* Map `drop_counters`, index processor. */
 struct flb_drop_counters {
     __u64 packets[FLB_MAX_REASONS]; /* by enum flb_drop_reason */
-    /* Entries of unproven connections, seen less than FLB_YOUNG_TICKS ago, that gave way to others: the flow table is
-     * too small for the rate of new connections (docs/operating.md, "How large the flow table has to be"). */
-    __u64 evictions;
-    __u64 pad[7];
-};
-
-/* Map `event_counters`, index processor. */
-struct flb_event_counters {
-    __u64 count[FLB_MAX_EVENTS]; /* by enum flb_event */
+    __u64 events[FLB_MAX_EVENTS];   /* by enum flb_event */
 };
 
 /* Map `fragment_ids`: the next identification towards the pairs of addresses that share a counter. Values are __u64. */
@@ -469,7 +462,6 @@ FLB_ASSERT(sizeof(struct flb_prefix_key) == 24);
 FLB_ASSERT(sizeof(struct flb_limit_set) == 64);
 FLB_ASSERT(sizeof(struct flb_rate_set) == 64);
 FLB_ASSERT(sizeof(struct flb_pin_key) == 24);
-FLB_ASSERT(sizeof(struct flb_event_counters) == 64);
 FLB_ASSERT(sizeof(struct flb_backend) == 64);
 FLB_ASSERT(sizeof(struct flb_backend_mark) == 16);
 FLB_ASSERT(sizeof(struct flb_flow) == 40);

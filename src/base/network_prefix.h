@@ -4,9 +4,7 @@
 
 #include <compare>
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <string_view>
 
 #include "base/ip.h"
 

@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint64_t most_a_second = 1'000'000;
 constexpr std::uint64_t most_connections = 0xfffffe; // what a count in the kernel holds, less one
 constexpr std::uint64_t longest_pause = 60;          // minutes in which a burst must be earned again
-constexpr std::string_view affinity_example = "affinity: {timeout: 10m}";
+constexpr std::string_view affinity_example = "affinity: {timeout: 10m}, or affinity: none";
 constexpr std::string_view limits_example = "limits: {new_connections_per_source: 100/s, connections_per_source: 1000}";
 constexpr std::string_view rate_example = "write a number and /s or /m, such as 100/s or 30/m";
 
@@ -177,9 +177,9 @@ AdmissionConfig read_admission(const Section& section, const AdmissionConfig& ot
 {
     AdmissionConfig admission = otherwise;
     if (const Node* affinity = section.find("affinity"))
-        admission.affinity = read_affinity(*affinity, problems);
+        admission.affinity = says_none(*affinity) ? AffinityConfig{} : read_affinity(*affinity, problems);
     if (const Node* limits = section.find("limits"))
-        admission.limits = read_limits(*limits, problems);
+        admission.limits = says_none(*limits) ? SourceLimits{} : read_limits(*limits, problems);
     if (section.has("allow") || section.has("deny"))
         read_access(section, admission, problems);
     return admission;

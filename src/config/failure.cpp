@@ -126,7 +126,7 @@ void read_http(const Section& section, HealthConfig& health, Problems& problems)
 
 std::optional<HealthConfig> read_health(const Node& node, Problems& problems)
 {
-    if (node.kind == Node::Kind::scalar && node.text == "none")
+    if (says_none(node))
         return std::nullopt;
     const Section section(node, keys::health, health_example, problems);
     HealthConfig health;

@@ -137,6 +137,11 @@ std::optional<std::string> read_text(const Node& node, std::string_view setting,
     return node.text;
 }
 
+bool says_none(const Node& node)
+{
+    return node.kind == Node::Kind::scalar && node.text == "none";
+}
+
 std::optional<std::uint64_t> read_number(
     const Node& node, std::string_view setting, Limits64 limits, Quotes quotes, Problems& problems)
 {

@@ -23,6 +23,8 @@ struct Limits64 {
     std::uint64_t most = UINT64_MAX;
 };
 enum class Quotes { refused, allowed };
+// The word `none`, of settings that may be a mapping.
+[[nodiscard]] bool says_none(const Node& node);
 // Decimal digits, no sign, no leading zero.
 [[nodiscard]] std::optional<std::uint64_t> read_number(
     const Node& node, std::string_view setting, Limits64 limits, Quotes quotes, Problems& problems);

@@ -231,12 +231,12 @@ void Controller::begin_running()
         {
             if (self->network_.maintain())
                 self->converge_within(0ms);
-            self->crowding_.look(self->loop_.now(), self->plane_.evictions());
+            self->crowding_.look(self->loop_.now(), self->plane_.event_counts()[FLB_EVENT_evicted]);
             self->maintain_timer_ = self->loop_.after(maintain_every, *this);
         }
     };
     maintain_timer_ = loop_.after(maintain_every, Again{this});
-    crowding_.look(loop_.now(), plane_.evictions());
+    crowding_.look(loop_.now(), plane_.event_counts()[FLB_EVENT_evicted]);
     sweeping_.start();
 }
 

@@ -44,7 +44,7 @@ FlowsStatus flow_status(const Plane& plane, Loop::Clock::time_point now)
     FlowsStatus flows;
     flows.capacity = plane.sizes().flows_max;
     flows.expired = plane.sweep_totals().expired;
-    flows.evicted = plane.evictions();
+    flows.evicted = plane.event_counts()[FLB_EVENT_evicted];
     flows.pins = plane.pins();
     if (counts.pass == 0)
         return flows;
@@ -61,30 +61,17 @@ FlowsStatus flow_status(const Plane& plane, Loop::Clock::time_point now)
     return flows;
 }
 
-std::vector<DropStatus> drop_status(const Plane& plane)
+// Those that are not 0, with their words.
+template <typename Row, typename Counts>
+std::vector<Row> rows_of(const Counts& counts, CounterWords (*words_of)(std::uint32_t))
 {
-    const DropCounts counts = plane.drop_counts();
-    std::vector<DropStatus> drops;
-    for (std::uint32_t reason = 1; reason < counts.size(); ++reason) {
-        if (counts[reason] == 0)
-            continue;
-        const DropReason words = drop_reason(reason);
-        drops.push_back({std::string(words.name), std::string(words.text), counts[reason]});
+    std::vector<Row> rows;
+    for (std::uint32_t number = 0; number < counts.size(); ++number) {
+        const CounterWords words = words_of(number);
+        if (counts[number] != 0)
+            rows.push_back({std::string(words.name), std::string(words.text), counts[number]});
     }
-    return drops;
-}
-
-std::vector<EventStatus> event_status(const Plane& plane)
-{
-    const EventCounts counts = plane.event_counts();
-    std::vector<EventStatus> events;
-    for (std::uint32_t event = 0; event < counts.size(); ++event) {
-        if (counts[event] == 0)
-            continue;
-        const DropReason words = event_words(event);
-        events.push_back({std::string(words.name), std::string(words.text), counts[event]});
-    }
-    return events;
+    return rows;
 }
 
 DataPlaneStatus plane_status(const Plane& plane, const std::string& pins)
@@ -118,8 +105,8 @@ Status Controller::status() const
     status.services = service_status();
     status.flows = flow_status(plane_, loop_.now());
     status.flows.evicted_last_minute = crowding_.recent();
-    status.drops = drop_status(plane_);
-    status.events = event_status(plane_);
+    status.drops = rows_of<DropStatus>(plane_.drop_counts(), drop_reason);
+    status.events = rows_of<EventStatus>(plane_.event_counts(), event_words);
     status.data_plane = plane_status(plane_, options_.pins);
     return status;
 }

@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* map_names[] = {"settings", "prefilter", "ifaces", "listeners", "sources", "services", "slots",
     "backends", "snat_addresses", "service_turns", "backend_ports", "backend_marks", "flows4", "flows6",
-    "backend_counters", "drop_counters", "event_counters", "prefixes", "pins", "limit_counts", "limit_rates", "names"};
+    "backend_counters", "drop_counters", "prefixes", "pins", "limit_counts", "limit_rates", "names"};
 
 // The kernel tells entries and memory of a map in the fdinfo of its descriptor.
 MapFacts map_facts(const char* name, int fd)
@@ -82,7 +82,6 @@ public:
     std::optional<LinkOut> link_out(const flb_hop& hop) const override { return plane_.link_out(hop); }
     BackendCounts backend_counts(BackendId backend) const override { return plane_.backend_counts(backend); }
     DropCounts drop_counts() const override { return plane_.drop_counts(); }
-    std::uint64_t evictions() const override { return plane_.evictions(); }
     EventCounts event_counts() const override { return plane_.event_counts(); }
     std::uint64_t pins() const override { return plane_.pins(); }
 

@@ -52,7 +52,6 @@ public:
     [[nodiscard]] virtual std::optional<LinkOut> link_out(const flb_hop& hop) const = 0;
     [[nodiscard]] virtual BackendCounts backend_counts(BackendId backend) const = 0;
     [[nodiscard]] virtual DropCounts drop_counts() const = 0;
-    [[nodiscard]] virtual std::uint64_t evictions() const = 0;
     [[nodiscard]] virtual EventCounts event_counts() const = 0;
     [[nodiscard]] virtual std::uint64_t pins() const = 0;
 };

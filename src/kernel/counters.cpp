@@ -11,24 +11,35 @@ std::uint64_t load(const __u64& cell)
     return __atomic_load_n(&cell, __ATOMIC_RELAXED);
 }
 
+// Of one array of the cells, entry by entry.
+template <typename Sums, std::size_t size>
+Sums sum_over(std::span<const flb_drop_counters> cells, __u64 (flb_drop_counters::*counts)[size])
+{
+    Sums sums{};
+    for (const auto& processor : cells)
+        for (std::size_t i = 0; i < sums.size(); i++)
+            sums[i] += load((processor.*counts)[i]);
+    return sums;
+}
+
 } // namespace
 
-DropReason drop_reason(std::uint32_t reason)
+CounterWords drop_reason(std::uint32_t reason)
 {
 #define FLB_REASON_TEXT(name, text) {#name, text},
-    static constexpr std::array<DropReason, FLB_DROP_REASON_COUNT> reasons = {
+    static constexpr std::array<CounterWords, FLB_DROP_REASON_COUNT> reasons = {
         {{"none", ""}, FLB_DROP_REASONS(FLB_REASON_TEXT)}};
 #undef FLB_REASON_TEXT
     return reason < reasons.size() ? reasons[reason]
-                                   : DropReason{"unknown", "a reason that this version does not know"};
+                                   : CounterWords{"unknown", "a reason that this version does not know"};
 }
 
-DropReason event_words(std::uint32_t event)
+CounterWords event_words(std::uint32_t event)
 {
 #define FLB_EVENT_TEXT(name, text) {#name, text},
-    static constexpr std::array<DropReason, FLB_EVENT_COUNT> events = {{FLB_EVENTS(FLB_EVENT_TEXT)}};
+    static constexpr std::array<CounterWords, FLB_EVENT_COUNT> events = {{FLB_EVENTS(FLB_EVENT_TEXT)}};
 #undef FLB_EVENT_TEXT
-    return event < events.size() ? events[event] : DropReason{"unknown", "an event that this version does not know"};
+    return event < events.size() ? events[event] : CounterWords{"unknown", "an event that this version does not know"};
 }
 
 BackendCounts sum_backend(std::span<const flb_backend_counters> cells, std::uint32_t backends, std::uint32_t backend)
@@ -44,30 +55,14 @@ BackendCounts sum_backend(std::span<const flb_backend_counters> cells, std::uint
     return sum;
 }
 
-EventCounts sum_events(std::span<const flb_event_counters> cells)
-{
-    EventCounts sum{};
-    for (const auto& processor : cells)
-        for (std::size_t event = 0; event < sum.size(); event++)
-            sum[event] += load(processor.count[event]);
-    return sum;
-}
-
 DropCounts sum_drops(std::span<const flb_drop_counters> cells)
 {
-    DropCounts sum{};
-    for (const auto& processor : cells)
-        for (std::size_t reason = 0; reason < sum.size(); reason++)
-            sum[reason] += load(processor.packets[reason]);
-    return sum;
+    return sum_over<DropCounts>(cells, &flb_drop_counters::packets);
 }
 
-std::uint64_t sum_evictions(std::span<const flb_drop_counters> cells)
+EventCounts sum_events(std::span<const flb_drop_counters> cells)
 {
-    std::uint64_t sum = 0;
-    for (const auto& processor : cells)
-        sum += load(processor.evictions);
-    return sum;
+    return sum_over<EventCounts>(cells, &flb_drop_counters::events);
 }
 
 } // namespace featherlb

@@ -19,17 +19,17 @@ struct BackendCounts {
     std::uint64_t refused = 0; // connections that the backend answered with RST
 };
 
-struct DropReason {
+struct CounterWords {
     std::string_view name; // metric label
     std::string_view text; // for people
 };
 // Of a value of enum flb_drop_reason; {"none", ""} for 0, {"unknown", ...} past the end.
-[[nodiscard]] DropReason drop_reason(std::uint32_t reason);
+[[nodiscard]] CounterWords drop_reason(std::uint32_t reason);
 
 using DropCounts = std::array<std::uint64_t, FLB_DROP_REASON_COUNT>; // by enum flb_drop_reason; [0] is unused
 
 // Of a value of enum flb_event; {"unknown", ...} past the end.
-[[nodiscard]] DropReason event_words(std::uint32_t event);
+[[nodiscard]] CounterWords event_words(std::uint32_t event);
 
 using EventCounts = std::array<std::uint64_t, FLB_EVENT_COUNT>; // by enum flb_event
 
@@ -37,8 +37,7 @@ using EventCounts = std::array<std::uint64_t, FLB_EVENT_COUNT>; // by enum flb_e
 [[nodiscard]] BackendCounts sum_backend(
     std::span<const flb_backend_counters> cells, std::uint32_t backends, std::uint32_t backend);
 // `cells`: one for each processor.
-[[nodiscard]] std::uint64_t sum_evictions(std::span<const flb_drop_counters> cells);
 [[nodiscard]] DropCounts sum_drops(std::span<const flb_drop_counters> cells);
-[[nodiscard]] EventCounts sum_events(std::span<const flb_event_counters> cells);
+[[nodiscard]] EventCounts sum_events(std::span<const flb_drop_counters> cells);
 
 } // namespace featherlb

@@ -370,14 +370,9 @@ DropCounts DataPlane::drop_counts() const
     return sum_drops(state_->maps.values<flb_drop_counters>("drop_counters"));
 }
 
-std::uint64_t DataPlane::evictions() const
-{
-    return sum_evictions(state_->maps.values<flb_drop_counters>("drop_counters"));
-}
-
 EventCounts DataPlane::event_counts() const
 {
-    return sum_events(state_->maps.values<flb_event_counters>("event_counters"));
+    return sum_events(state_->maps.values<flb_drop_counters>("drop_counters"));
 }
 
 int DataPlane::map_fd(std::string_view name) const

@@ -123,8 +123,6 @@ public:
 
     [[nodiscard]] BackendCounts backend_counts(BackendId backend) const;
     [[nodiscard]] DropCounts drop_counts() const;
-    // Young entries of unproven connections that gave way to others; see flb_drop_counters.
-    [[nodiscard]] std::uint64_t evictions() const;
     [[nodiscard]] EventCounts event_counts() const;
 
     // For tests and tools: descriptors that stay ours. -1: no such map.

@@ -52,7 +52,6 @@ constexpr std::array sized_maps = {
     SizedMap{"backend_counters", SizedBy::backend_counters},
     SizedMap{"drop_counters", SizedBy::processors},
     SizedMap{"icmp_budgets", SizedBy::processors},
-    SizedMap{"event_counters", SizedBy::processors},
 };
 
 // Shapes must agree but for the number of entries of the maps that the daemon sizes.

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstring>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include <fmt/format.h>
@@ -93,6 +94,8 @@ Result<void> TableStore::apply(const Tables& want, const std::vector<Change>& ch
     if (auto added = add_own_addresses(own_addresses); !added)
         return added;
     choose_stride(want);
+    if (auto done = forget_pins(changes); !done)
+        return done;
     for (const auto& change : changes)
         if (auto done = carry_out(want, change); !done)
             return fail(std::move(done.error()).add_context("changing " + describe(change)));
@@ -212,6 +215,26 @@ void TableStore::remove_backend(BackendId id)
     publish_word(&record.snat_first, 0);
     put_hop(record.hop, {});
     drop_pool(pool);
+}
+
+// A backend that is removed has no connections that could pin a client to it; its number may soon be another one's.
+Result<void> TableStore::forget_pins(const std::vector<Change>& changes)
+{
+    std::set<BackendId> removed;
+    for (const Change& change : changes)
+        if (change.kind == Change::Kind::remove_backend)
+            removed.insert(change.id);
+    if (removed.empty())
+        return {};
+    const Map& pins = maps_->at("pins");
+    const auto entries = pins.entries<flb_pin_key, std::uint64_t>();
+    if (!entries)
+        return fail(entries.error());
+    for (const auto& [key, pin] : *entries)
+        if (removed.contains(static_cast<BackendId>(pin >> 32)))
+            if (auto done = pins.remove(&key); !done)
+                return done;
+    return {};
 }
 
 // Offset of a slice that holds these addresses, with one more reference to it.

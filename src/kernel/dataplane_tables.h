@@ -53,6 +53,7 @@ private:
     [[nodiscard]] Result<void> carry_out(const Tables& want, const Change& change);
     [[nodiscard]] Result<void> put_backend(BackendId id, const BackendRow& row);
     void remove_backend(BackendId id);
+    [[nodiscard]] Result<void> forget_pins(const std::vector<Change>& changes);
     [[nodiscard]] Result<void> put_service(ServiceId id, const ServiceRow& row);
     [[nodiscard]] Result<void> put_slots(ServiceId id, const std::vector<BackendId>& table);
     void remove_service(ServiceId id);

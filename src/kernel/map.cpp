@@ -133,28 +133,37 @@ Result<void> Map::remove(const void* key) const
     return {};
 }
 
-Result<void> Map::read_all(std::vector<std::byte>& keys, std::vector<std::byte>& values, std::size_t& count) const
+Result<bool> Map::read_batch(
+    Walk& walk, std::vector<std::byte>& keys, std::vector<std::byte>& values, std::size_t& count) const
 {
-    // A batch must have room for the fullest bucket; the kernel says ENOSPC otherwise, and the batch grows.
-    std::uint32_t batch = 4096;
+    const bool first = walk.cursor.empty();
     // A hash map's is the number of a bucket, a trie's the key that was read last.
-    std::vector<std::byte> cursor(std::max<std::size_t>(shape_.key_size, sizeof(std::uint32_t)));
-    bool first = true;
-    for (;;) {
-        keys.resize((count + batch) * shape_.key_size);
-        values.resize((count + batch) * shape_.value_size);
-        std::uint32_t got = batch;
-        const int error = bpf_map_lookup_batch(fd_.get(), first ? nullptr : cursor.data(), cursor.data(),
+    walk.cursor.resize(std::max<std::size_t>(shape_.key_size, sizeof(std::uint32_t)));
+    for (;; walk.batch *= 2) {
+        keys.resize((count + walk.batch) * shape_.key_size);
+        values.resize((count + walk.batch) * shape_.value_size);
+        std::uint32_t got = walk.batch;
+        const int error = bpf_map_lookup_batch(fd_.get(), first ? nullptr : walk.cursor.data(), walk.cursor.data(),
             keys.data() + count * shape_.key_size, values.data() + count * shape_.value_size, &got, nullptr);
-        if (error == -ENOSPC && batch <= shape_.max_entries) {
-            batch *= 2;
-            continue;
-        }
+        if (error == -ENOSPC && walk.batch <= shape_.max_entries)
+            continue; // a batch must have room for the fullest bucket
         if (error < 0 && error != -ENOENT)
             return fail(bpf_error("reading the map " + shape_.name, -error));
         count += got;
-        first = false;
         if (error == -ENOENT) // the end; `got` still counts
+            walk.cursor.clear();
+        return error == -ENOENT;
+    }
+}
+
+Result<void> Map::read_all(std::vector<std::byte>& keys, std::vector<std::byte>& values, std::size_t& count) const
+{
+    Walk walk;
+    for (;;) {
+        const auto end = read_batch(walk, keys, values, count);
+        if (!end)
+            return fail(end.error());
+        if (*end)
             return {};
     }
 }

@@ -77,7 +77,7 @@ public:
         return {static_cast<T*>(mapping_.memory()), shape_.max_entries};
     }
 
-    // Hash maps.
+    // Hash maps and tries.
     [[nodiscard]] Result<void> put(const void* key, const void* value) const;
     [[nodiscard]] Result<void> remove(const void* key) const; // nothing there is no error
     template <typename Key, typename Value>
@@ -93,6 +93,16 @@ public:
             return fail(done.error());
         return result;
     }
+
+    // Where a walk over the map has got to.
+    struct Walk {
+        std::uint32_t batch = 4096;    // entries at a time
+        std::vector<std::byte> cursor; // the kernel's; empty: at the beginning
+    };
+    // Reads the next batch behind the first `count` keys and values, and adds to `count`. True at the end: `walk` is at
+    // the beginning again.
+    [[nodiscard]] Result<bool> read_batch(
+        Walk& walk, std::vector<std::byte>& keys, std::vector<std::byte>& values, std::size_t& count) const;
 
 private:
     Fd fd_;

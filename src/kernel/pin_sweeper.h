@@ -21,17 +21,13 @@ public:
         std::span<const flb_backend> backends, std::uint32_t now);
 
     [[nodiscard]] std::uint64_t pins() const { return finished_; } // as the last whole pass left them
-    [[nodiscard]] std::uint64_t removed() const { return removed_; }
 
 private:
-    std::uint32_t cursor_ = 0; // bucket of the hash map
-    bool first_ = true;
-    std::uint32_t batch_ = 1024;
+    Map::Walk walk_ = {.batch = 1024, .cursor = {}};
     std::uint64_t running_ = 0;
     std::uint64_t finished_ = 0;
-    std::uint64_t removed_ = 0;
-    std::vector<flb_pin_key> keys_;
-    std::vector<std::uint64_t> values_;
+    std::vector<std::byte> keys_;
+    std::vector<std::byte> values_;
 };
 
 // Whether nothing can come of a pin any more.

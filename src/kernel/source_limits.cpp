@@ -5,7 +5,7 @@
 
 namespace {
 
-// What limits.h asks of its surroundings; set for the time of a call.
+// What limit.h asks of its surroundings; set for the time of a call.
 thread_local std::span<flb_limit_set> current_sets;
 thread_local flb_load current_load;
 

@@ -238,28 +238,26 @@ void print_flows(std::string& out, const FlowsStatus& flows)
                 flows.evicted_last_minute, flows.evicted));
 }
 
-void print_drops(std::string& out, const Status& status)
+template <typename Row>
+void print_counters(std::string& out, const char* counted, const char* name, const std::vector<Row>& rows,
+    std::string Row::*name_of, std::uint64_t Row::*count_of)
 {
-    if (status.drops.empty())
-        return entry(out, "drops", "none");
     out += '\n';
-    Columns columns({{"DROPPED", true}, {"REASON"}, {"WHAT IT MEANS"}});
-    for (const DropStatus& drop : status.drops)
-        columns.add({fmt::format("{}", drop.packets), drop.reason, drop.text});
+    Columns columns({{counted, true}, {name}, {"WHAT IT MEANS"}});
+    for (const Row& row : rows)
+        columns.add({fmt::format("{}", row.*count_of), row.*name_of, row.text});
     columns.print(out, 0);
     out += '\n';
 }
 
-void print_events(std::string& out, const Status& status)
+void print_drops(std::string& out, const Status& status)
 {
-    if (status.events.empty())
-        return;
-    out += '\n';
-    Columns columns({{"COUNTED", true}, {"EVENT"}, {"WHAT IT MEANS"}});
-    for (const EventStatus& event : status.events)
-        columns.add({fmt::format("{}", event.count), event.event, event.text});
-    columns.print(out, 0);
-    out += '\n';
+    if (status.drops.empty())
+        entry(out, "drops", "none");
+    else
+        print_counters(out, "DROPPED", "REASON", status.drops, &DropStatus::reason, &DropStatus::packets);
+    if (!status.events.empty())
+        print_counters(out, "COUNTED", "EVENT", status.events, &EventStatus::event, &EventStatus::count);
 }
 
 void print_data_plane(std::string& out, const DataPlaneStatus& plane)
@@ -286,7 +284,6 @@ std::string format_status(const Status& status)
         print_service(out, service);
     print_flows(out, status.flows);
     print_drops(out, status);
-    print_events(out, status);
     print_data_plane(out, status.data_plane);
     return out;
 }

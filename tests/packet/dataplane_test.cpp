@@ -46,6 +46,12 @@ TEST_F(DataPlaneTest, WhatIsAppliedIsReadBack)
     less.services.at(3).refuse = true;
     less.services.at(3).syn_failover = false;
     less.services.at(3).avoid_refused = std::chrono::seconds{5};
+    less.services.at(3).affinity = std::chrono::seconds{600};
+    less.services.at(3).affinity_prefix = 32;
+    less.services.at(3).limits = {.new_a_minute = 600, .burst = 20, .connections = 7};
+    less.services.at(3).lists = true;
+    less.access.emplace(
+        3, std::make_shared<const AccessRules>(AccessRules{{{ip("0.0.0.0"), 0}, false}, {{ip("10.0.0.0"), 8}, true}}));
     apply(plane, less);
     EXPECT_EQ(plane.read().value(), less);
 
@@ -66,6 +72,38 @@ TEST_F(DataPlaneTest, RulesWithoutTheirServiceAreReadBackAsTheyWere)
     EXPECT_EQ(plane.read().value(), half);
     apply(plane, Tables{});
     EXPECT_THAT(plane.read()->access, IsEmpty());
+}
+
+// Whose number may be another one's by the next change.
+TEST_F(DataPlaneTest, PinsToARemovedBackendGoWithIt)
+{
+    auto plane = open(ephemeral());
+    Tables want = example();
+    apply(plane, want);
+    const int pins = plane.map_fd("pins");
+    const std::uint32_t now = 1000;
+    for (std::uint32_t n = 0; n < 300; n++) {
+        flb_pin_key key{};
+        key.service = 3;
+        std::memcpy(key.address.bytes, &n, sizeof(n));
+        const std::uint64_t pin = std::uint64_t{1 + n % 3} << 32 | now;
+        ASSERT_EQ(bpf_map_update_elem(pins, &key, &pin, BPF_ANY), 0);
+    }
+    const BackendId gone = want.backends.rbegin()->first;
+    want.backends.erase(gone);
+    want.sources.clear();
+    for (auto& [id, service] : want.services)
+        std::erase(service.slots, gone);
+    apply(plane, want);
+    std::map<std::uint64_t, unsigned> left; // by backend
+    flb_pin_key key{}, next{};
+    for (void* last = nullptr; bpf_map_get_next_key(pins, last, &next) == 0; last = &key) {
+        key = next;
+        std::uint64_t pin = 0;
+        ASSERT_EQ(bpf_map_lookup_elem(pins, &key, &pin), 0);
+        left[pin >> 32]++;
+    }
+    EXPECT_EQ(left, (std::map<std::uint64_t, unsigned>{{1, 100}, {2, 100}}));
 }
 
 TEST_F(DataPlaneTest, SlotTablesAreReplacedAgainAndAgainInARoomForTwo)

@@ -105,10 +105,10 @@ TEST_P(FullTable, young_connections_that_give_way_are_counted)
 {
     for (unsigned n = 0; n < sets / 4; n++)
         (void)run(nth(n).syn());
-    EXPECT_EQ(plane().evictions(), 0u) << "there was room";
+    EXPECT_EQ(plane().events(FLB_EVENT_evicted), 0u) << "there was room";
     for (unsigned n = 0; n < sets * 8; n++)
         (void)run(nth(n).syn());
-    EXPECT_GT(plane().evictions(), sets * 4u);
+    EXPECT_GT(plane().events(FLB_EVENT_evicted), sets * 4u);
     EXPECT_EQ(plane().drops(FLB_DROP_table_full), 0u);
 }
 
@@ -122,7 +122,7 @@ TEST_P(FullTable, unproven_connections_that_had_their_time_give_way_uncounted)
         for (const Entry& entry : entries())
             entry.grow_old(age);
         (void)run(nth(2).syn()); // takes the oldest two
-        EXPECT_EQ(plane().evictions(), age < FLB_YOUNG_TICKS ? 2u : 0u);
+        EXPECT_EQ(plane().events(FLB_EVENT_evicted), age < FLB_YOUNG_TICKS ? 2u : 0u);
     }
 }
 
@@ -137,7 +137,7 @@ TEST_P(FullTable, expired_and_closed_connections_are_no_evictions)
         play({c.back("SYN-ACK", c.syn_ack()), c.there("ACK", c.first_ack()),
             c.there("FIN", c.request_data(tcp_fin | tcp_ack)), c.back("FIN", c.answer_data(tcp_fin | tcp_ack))});
     }
-    EXPECT_EQ(plane().evictions(), 0u);
+    EXPECT_EQ(plane().events(FLB_EVENT_evicted), 0u);
 }
 
 } // namespace

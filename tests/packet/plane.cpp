@@ -124,8 +124,8 @@ void Plane::load(Sets sets)
             {"names", max_services}, {"slots", max_chunks}, {"backends", max_backends}, {"backend_ports", max_backends},
             {"backend_marks", max_backends}, {"snat_addresses", max_snat_addresses}, {"flows4", sets.ipv4},
             {"flows6", sets.ipv6}, {"backend_counters", max_backends * processors_}, {"drop_counters", processors_},
-            {"icmp_budgets", processors_}, {"event_counters", processors_}, {"limit_counts", limit_sets},
-            {"limit_rates", rate_sets}, {"pins", most_pins}})
+            {"icmp_budgets", processors_}, {"limit_counts", limit_sets}, {"limit_rates", rate_sets},
+            {"pins", most_pins}})
         set_size(object, name, entries);
     struct flb_load constants {};
     std::memcpy(constants.flow_seed, seed, sizeof(seed));
@@ -260,8 +260,8 @@ std::uint32_t Plane::counted(unsigned service, const IpAddress& client) const
 std::uint64_t Plane::events(std::uint32_t event) const
 {
     std::uint64_t sum = 0;
-    for (const flb_event_counters& counters : table<flb_event_counters>("event_counters"))
-        sum += counters.count[event];
+    for (const flb_drop_counters& counters : table<flb_drop_counters>("drop_counters"))
+        sum += counters.events[event];
     return sum;
 }
 
@@ -270,14 +270,6 @@ std::uint64_t Plane::drops(std::uint32_t reason) const
     std::uint64_t sum = 0;
     for (const flb_drop_counters& counters : table<flb_drop_counters>("drop_counters"))
         sum += counters.packets[reason];
-    return sum;
-}
-
-std::uint64_t Plane::evictions() const
-{
-    std::uint64_t sum = 0;
-    for (const flb_drop_counters& counters : table<flb_drop_counters>("drop_counters"))
-        sum += counters.evictions;
     return sum;
 }
 

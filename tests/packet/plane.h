@@ -99,7 +99,6 @@ public:
     [[nodiscard]] std::uint64_t events(std::uint32_t event) const;
     [[nodiscard]] std::uint64_t drops(std::uint32_t reason) const;
     [[nodiscard]] flb_backend_counters counters(std::uint32_t backend) const;
-    [[nodiscard]] std::uint64_t evictions() const;
 
 private:
     explicit Plane(Sets sets);

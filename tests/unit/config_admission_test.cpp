@@ -10,13 +10,10 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::expect_problem;
+using testing::service_saying;
 using testing::sound;
 using testing::web;
 
-std::string service_saying(const std::string& more, const std::string& defaults = "")
-{
-    return defaults + testing::listening("\"*:80/tcp\"") + "    " + more + "\n";
-}
 AdmissionConfig admission_of(const std::string& more, const std::string& defaults = "")
 {
     return sound(service_saying(more, defaults)).services.at(0).admission;
@@ -88,6 +85,9 @@ TEST(ConfigAdmission, takes_from_defaults_what_a_service_does_not_say)
 {
     const std::string defaults =
         "defaults: {affinity: {timeout: 1h}, limits: {connections_per_source: 5}, deny: [10.0.0.0/8]}\n";
+    const AdmissionConfig none = admission_of("affinity: none\n    limits: none", defaults);
+    EXPECT_EQ(none.affinity.timeout, 0s);
+    EXPECT_EQ(none.limits, SourceLimits{});
     const AdmissionConfig same = admission_of("algorithm: random", defaults);
     EXPECT_EQ(same.affinity.timeout, 3600s);
     EXPECT_EQ(same.limits.connections, 5u);

@@ -73,6 +73,11 @@ inline std::string listening(std::string_view listen)
 {
     return service_with(listen, R"([{dns: "web.internal:8080"}])");
 }
+// A service with one more setting; `defaults`: lines before it.
+inline std::string service_saying(const std::string& more, const std::string& defaults = "")
+{
+    return defaults + listening("\"*:80/tcp\"") + "    " + more + "\n";
+}
 inline std::string with_backend(std::string_view backend)
 {
     return service_with(R"("*:80/tcp")", "\n      - " + std::string(backend));

@@ -8,13 +8,10 @@ namespace {
 
 using namespace std::chrono_literals;
 using testing::expect_problem;
+using testing::service_saying;
 using testing::sound;
 using testing::web;
 
-std::string service_saying(const std::string& more, const std::string& defaults = "")
-{
-    return defaults + testing::listening("\"*:80/tcp\"") + "    " + more + "\n";
-}
 FailureConfig failure_of(const std::string& more, const std::string& defaults = "")
 {
     return sound(service_saying(more, defaults)).services.at(0).failure;

@@ -36,6 +36,17 @@ TEST(Counters, SumDropsByReason)
     EXPECT_EQ(sum[FLB_DROP_too_big], 1u);
 }
 
+TEST(Counters, SumEvents)
+{
+    std::vector<flb_drop_counters> cells(2);
+    cells[0].events[FLB_EVENT_evicted] = 3;
+    cells[1].events[FLB_EVENT_evicted] = 4;
+    cells[1].events[FLB_EVENT_COUNT - 1] = 1;
+    const auto sum = sum_events(cells);
+    EXPECT_EQ(sum[FLB_EVENT_evicted], 7u);
+    EXPECT_EQ(sum.back(), 1u);
+}
+
 TEST(Counters, NameEveryReason)
 {
     EXPECT_EQ(drop_reason(FLB_DROP_truncated).name, "truncated");
@@ -46,6 +57,9 @@ TEST(Counters, NameEveryReason)
         EXPECT_FALSE(drop_reason(reason).name.empty());
         EXPECT_FALSE(drop_reason(reason).text.empty());
     }
+    for (std::uint32_t event = 0; event < FLB_EVENT_COUNT; event++)
+        EXPECT_FALSE(event_words(event).text.empty());
+    EXPECT_EQ(event_words(FLB_EVENT_COUNT).name, "unknown");
 }
 
 } // namespace

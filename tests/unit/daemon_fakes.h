@@ -276,12 +276,11 @@ public:
         drops[FLB_DROP_no_flow] = 3;
         return drops;
     }
-    std::uint64_t evictions() const override { return evicted; }
-
     EventCounts event_counts() const override
     {
         EventCounts events{};
         events[FLB_EVENT_pin_refused] = 4;
+        events[FLB_EVENT_evicted] = evicted;
         return events;
     }
     std::uint64_t pins() const override { return 5; }

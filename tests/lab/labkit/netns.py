@@ -104,8 +104,8 @@ class Namespace:
 
     def steer_by_flow(self) -> None:
         """All packets of a connection are received on one processor, as a network card with several queues does it; a
-        veth receives where the sender runs. Two processors that complete one handshake at the same moment race in
-        Linux's table of sockets, and one may miss it and answer RST: about one connection in 100,000 here."""
+        veth receives where the sender runs. There, two processors may complete one handshake at the same moment,
+        open it twice, and in about one of 100,000 connections the backend has answered RST."""
         script = ('mount -t sysfs sysfs /sys && for file in /sys/class/net/*/queues/rx-*/rps_cpus; do '
                   'echo "$1" >"$file" || exit 1; done')
         self.run(["unshare", "--mount", "sh", "-c", script, "sh", f"{(1 << min(os.cpu_count(), 32)) - 1:x}"])
