@@ -10,7 +10,7 @@ from labkit.lab import Lab
 pytestmark = [pytest.mark.slow, pytest.mark.no_standin]
 
 ESTABLISHED, NEW = 1000, 1000
-SECONDS = {"syn": 30}  # the others: 8
+SECONDS = 30
 # What featherlb drops of a flood, and why; of an honest packet nothing. A forged SYN or UDP packet is served like any. A
 # forged error may quote a port that one of the SYN flood's tuples, seen twice, has left for another backend.
 OWN_REASONS = {"syn": set(), "ack": {"no_flow"}, "rst": {"no_flow"}, "udp": set(),
@@ -101,10 +101,9 @@ def test_honest_clients_notice_nothing_of_a_flood(network, balancer, established
     keep exchanging data, none is lost, and nothing honest is dropped. At half, new connections succeed too."""
     if kind not in carried:
         carried[kind] = highest_rate(network, kind)
-    seconds = SECONDS.get(kind, 8)
     before = drops(balancer)
-    watch = Watch(network, established, seconds)
-    flood = network.flood(kind, seconds, int(carried[kind] / 2) if share == "half" else 0)
+    watch = Watch(network, established, SECONDS)
+    flood = network.flood(kind, SECONDS, int(carried[kind] / 2) if share == "half" else 0)
     sent = watch.until_end_of(flood)
     reasons = risen(before, drops(balancer))
     measured(f"{sent['rate']:,.0f} a second of {carried[kind]:,.0f} without loss, {sent['seconds']:.0f} s; "

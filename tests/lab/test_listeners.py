@@ -73,16 +73,3 @@ def test_the_snat_pool_may_have_several_addresses(place):
         assert len(set(seen)) == 120, "no (backend, address, port) came back so soon"
     finally:
         network.balancer.run(["ip", "addr", "del", "10.2.0.5/24", "dev", back])
-
-
-def test_a_listener_on_every_address_serves_them_and_leaves_ping_to_the_host(place):
-    """Ping is answered by the host also where its own address is the service's."""
-    network = place.network
-    web = service("web", ["*:80/tcp"], network.backends, 4, HTTP_PORT)
-    six = service("web6", ["*:8080/tcp"], network.backends, 6, HTTP_PORT)
-    addresses = {4: ("10.1.0.1", 80), 6: ("fd00:1::1", 8080)}
-    with Featherlb(network, configuration(network, [web, six])):
-        for address, port in addresses.values():
-            assert len({clients.http_get(network.client.ns, (address, port)) for _ in range(9)}) == 3
-            ping = network.client.ns.run(["ping", "-c", "5", "-i", "0.01", "-W", "1", "-s", "1000", address])
-            assert " 0% packet loss" in ping.stdout
