@@ -4,7 +4,8 @@
  * may have open (limit.h), then how fast it may open. Asked on the slow path alone, so a connection that is known
  * goes on whatever the lists say by now.
  *
- * Open connections are counted when they are proven (follow.h), so a forged SYN costs its victim nothing; and they are
+ * Open connections are counted when they are proven (follow.h), so a forged SYN costs its victim nothing (of `dsr` and
+ * `ipip` two forged packets do: their proof is weaker); and they are
  * limited there as well, or a client might begin any number at the same moment. The rate must be charged to the
  * first packet, which may be forged.
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * affinity: a client, or its network, stays with the backend that it had last. A pin is written when a connection is
- * proven, so nobody can fill the table with forged packets; where it is full, those that are there stay, and the new
+ * proven, so nobody can fill the table with forged packets (but of `dsr` and `ipip`, where a second packet a moment
+ * later proves a connection: THREAT_MODEL.md); where it is full, those that are there stay, and the new
  * one is counted and left out. A pin lives for affinity_ticks after its last use: a connection that is proven or
  * closes, or, to within 2^AFFINITY_GRAIN_SHIFT ticks, a packet of an open one. Where its backend takes no connections,
  * it is as if there were none, until the next proven connection rewrites it.
@@ -40,7 +41,7 @@ FLB_INLINE int affinity_takes_connections(__u32 backend, __u32 service, const st
     struct flb_backend* b = bpf_map_lookup_elem(&backends, &backend);
     const __u32 wanted = FLB_BACKEND_VALID | FLB_BACKEND_UP;
 
-    if (!b || !*(__u64*)&b->hop || (record->forward == FLB_SNAT && !b->snat_count))
+    if (!b || !*(__u64*)&b->hop || ((record->forward == FLB_SNAT || record->forward == FLB_IPIP) && !b->snat_count))
         return 0; /* it cannot be reached */
     if (record->refused_ticks && mark_is_avoided(backend, marks_now()))
         return 0;

@@ -15,6 +15,7 @@
 
 #include "icmp.h"
 #include "reset.h"
+#include "tunnel.h"
 
 #define ANSWER_QUOTE 128 /* bytes of the packet that are sent back; even */
 #define ANSWER_TTL 64
@@ -140,7 +141,8 @@ FLB_INLINE int answer_sum_quote(hook_context* context, const __u32 at, __u32 l4,
     return STEP_NEXT;
 }
 
-/* Writes what stands before the quote, but for the link addresses. */
+/* Writes what stands before the quote, but for the link addresses. `reason`: too_big, ttl_exceeded, or none of these:
+ * the host is not reached. */
 FLB_INLINE int answer_write(const int v6, hook_context* context, const struct packet* p, const __u64* source,
     __u32 quote, __u32 reason, __u32 mtu)
 {
@@ -164,9 +166,13 @@ FLB_INLINE int answer_write(const int v6, hook_context* context, const struct pa
     if (reason == FLB_DROP_too_big) {
         message->type = v6 ? 2 : ICMP4_UNREACHABLE;
         message->code = v6 ? 0 : 4; /* fragmentation needed */
-    } else {
+    } else if (reason == FLB_DROP_ttl_exceeded) {
         message->type = v6 ? 3 : ICMP4_TIME_EXCEEDED;
         message->code = 0;
+        mtu = 0;
+    } else {
+        message->type = v6 ? 1 : ICMP4_UNREACHABLE;
+        message->code = v6 ? 3 : 1;
         mtu = 0;
     }
     message->rest = swap32(mtu);
@@ -192,12 +198,13 @@ FLB_INLINE int answer(const int v6, hook_context* context, __u32 reason, __u32 m
     if (!s)
         return FLB_DROP_not_configured;
     p = &s->packet;
-    back = p->from;
+    back = s->way.elsewhere ? s->recipe.to : p->from;
     slot = back.link & FLB_LINK_SLOT;
     out = bpf_map_lookup_elem(&ifaces, &slot);
     quote = p->length < ANSWER_QUOTE ? p->length & ~1u : ANSWER_QUOTE;
-    if (!out || out->ifindex != context->ingress_ifindex || !answer_may_go_to(v6, &p->key) ||
-        p->l4 - p->l3 + replay_check_offset(p->protocol) + sizeof(__u16) > quote || !answer_is_in_budget())
+    if (!out || !out->ifindex || (!s->way.elsewhere && out->ifindex != context->ingress_ifindex) ||
+        !answer_may_go_to(v6, &p->key) || p->l4 - p->l3 + replay_check_offset(p->protocol) + sizeof(__u16) > quote ||
+        !answer_is_in_budget())
         return (int)reason;
     answer_source(v6, p, &s->recipe, &s->way, source);
     step = hook_set_tags(context, p, &untagged);
@@ -237,17 +244,19 @@ __attribute__((noinline)) int answer6(hook_context* context, __u32 reason, __u32
 FLB_INLINE __u32 answer_mtu(const struct recipe* r, __u32 direction)
 {
     __u32 mtu = 0xffff;
-    __u32 slot = r->to.link & FLB_LINK_SLOT;
-    const struct flb_iface* out = bpf_map_lookup_elem(&ifaces, &slot);
-    const struct flb_backend* backend;
     __u32 number = r->backend; /* Linux 6.1 takes no key from other memory than the stack */
+    const struct flb_backend* backend = bpf_map_lookup_elem(&backends, &number);
+    const int one_way = backend && (backend->flags & FLB_BACKEND_ONE_WAY);
+    __u32 slot = (one_way ? backend->hop.link : r->to.link) & FLB_LINK_SLOT;
+    const struct flb_iface* out = bpf_map_lookup_elem(&ifaces, &slot);
 
     if (out && out->ifindex && out->mtu < mtu)
         mtu = out->mtu;
-    if (direction == FROM_BACKEND)
+    if (direction == FROM_BACKEND || !backend)
         return mtu;
-    backend = bpf_map_lookup_elem(&backends, &number);
-    return backend && backend->mtu < mtu ? backend->mtu : mtu;
+    if (backend->mtu < mtu)
+        mtu = backend->mtu;
+    return mtu - tunnel_bytes(backend->flags);
 }
 
 /* Drops p, for the reason `step`, and tells its sender. Gives the reason where nobody is told; then it is not counted.
@@ -271,6 +280,7 @@ FLB_INLINE int answer_packet(
     s->packet.protocol = p->protocol;
     s->recipe = *r;
     s->way.direction = direction;
+    s->way.elsewhere = 0;
     if (!mtu && reason == FLB_DROP_too_big)
         mtu = answer_mtu(r, direction);
     step = v6 ? answer6(context, reason, mtu) : answer4(context, reason, mtu);

@@ -61,6 +61,13 @@ FLB_INLINE void atomic_order_loads(int weak_memory)
 
 #endif
 
+/* Eight bytes at an address that is a multiple of eight, by one load, whatever they are declared as: of a member of a
+ * struct that is less aligned, clang would make two. */
+FLB_INLINE __u64 atomic_load_word(const void* p)
+{
+    return atomic_load((const __u64*)p);
+}
+
 FLB_INLINE int atomic_swap_if(__u64* word, __u64 expected, __u64 wanted)
 {
     return __sync_val_compare_and_swap(word, expected, wanted) == expected;

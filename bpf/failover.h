@@ -78,6 +78,19 @@ FLB_INLINE int failover_down(const int v6, struct slow* s)
     return STEP_PASS;
 }
 
+/* Was the flow made some time ago? Its answer is no measure any more: it may be to this SYN. By a compare-and-swap, as
+ * the backend may answer at this moment, and then `aux` proves the client. */
+FLB_INLINE int failover_is_long_ago(const struct flow_ref* owner, __u32 service_flags, __u32 hz)
+{
+    const __u32 began = atomic_load(&owner->f->aux);
+
+    if (!measure_from_beginning(service_flags, IPPROTO_TCP))
+        return (__u32)bpf_jiffies64() - began >= hz / FAILOVER_SYN_PART;
+    if (!(began & MEASURE_REPEATED))
+        __sync_val_compare_and_swap(&owner->f->aux, began, began | MEASURE_REPEATED);
+    return measure_clock() - began >= 1000000 / FAILOVER_SYN_PART;
+}
+
 /* STEP_NEXT: the backend that the flow has gets this SYN too; STEP_PASS: decide for s->chosen. */
 FLB_INLINE int failover_syn(const int v6, struct slow* s)
 {
@@ -86,10 +99,9 @@ FLB_INLINE int failover_syn(const int v6, struct slow* s)
     struct flb_service* service;
     struct flow_ref owner;
     __u32 backend_index, service_index, other;
+    int long_ago;
 
     if (!settings || !flow_find(v6, &s->packet.key, &owner) || flow_state(owner.ctl) != FLB_FLOW_SYN)
-        return STEP_NEXT;
-    if ((__u32)bpf_jiffies64() - atomic_load(&owner.f->aux) < settings->hz / FAILOVER_SYN_PART)
         return STEP_NEXT;
     backend_index = atomic_load(&owner.f->backend);
     backend = bpf_map_lookup_elem(&backends, &backend_index);
@@ -97,9 +109,12 @@ FLB_INLINE int failover_syn(const int v6, struct slow* s)
         return STEP_NEXT;
     service_index = backend->service;
     service = bpf_map_lookup_elem(&services, &service_index);
-    if (!service || !(service->flags & FLB_SERVICE_SYN_FAILOVER))
+    if (!service)
         return STEP_NEXT;
-    other = pick_other(service_index, backend_index);
+    long_ago = failover_is_long_ago(&owner, service->flags, settings->hz);
+    if (!long_ago || !(service->flags & FLB_SERVICE_SYN_FAILOVER))
+        return STEP_NEXT;
+    other = pick_another(service_index, service, backend_index);
     if (!other || !failover_supersede(v6, &owner, flow_now()))
         return STEP_NEXT;
     s->chosen = other;
@@ -135,6 +150,7 @@ FLB_INLINE int failover(const int v6, const struct packet* p, int step)
 
     if (!s)
         return FLB_DROP_not_configured;
+    s->decides = FLB_SAMPLE_MOVED;
     if (step == STEP_DOWN)
         return v6 ? failover_down6(s) : failover_down4(s);
     return v6 ? failover_syn6(s) : failover_syn4(s);

@@ -2,8 +2,8 @@
 /*
  * The flow table: find, touch, advance, release; flow_reserve.h has insertion. Free of BPF helpers: who includes it
  * gives `flow_first_way(v6, set)` (the memory of a set, or null), `flow_load()` (sizes and seed), `flow_settings()`
- * (the timeouts) and `flow_uncount(backend, client)` (see 7), so the same code runs in the kernel and under
- * ThreadSanitizer on the host.
+ * (the timeouts), `flow_uncount(backend, client)` (see 7) and `flow_moved(backend, before, after)` (see 8), so the same
+ * code runs in the kernel and under ThreadSanitizer on the host.
  *
  * Layout. A map value is a set of FLB_WAYS entries. A key has two candidate sets; the second is looked at only
  * if way 0 of the first carries FLB_CTL_MARK, which is set, for ever, when a key first has to go to its second
@@ -21,16 +21,23 @@
  *  4. A key is inserted only under the lock bit of way 0 of its first set, so two processors that insert the same
  *     key end with one entry. The lock excludes insertions of keys with this first set, nothing else: claims by
  *     other keys (as their second set), touches and releases go on by 1. It is held for one reservation and only
- *     by packet programs, which neither sleep nor die; waiting is bounded.
+ *     by programs (copy.bpf.c is one, too), which neither sleep nor die; waiting is bounded.
  *  5. A connection is two entries. The reply's is reserved first, and thereby the port; then the owner's; then
- *     both are filled and published, the reply first. If the owner's cannot be had, the reply's is released.
- *     reply.pair and reply.aux name the owner's place and generation: if they differ, the reply is an orphan and
- *     free to be taken. The owner alone carries the connection's state.
- *  6. User space (the sweeper) only ever swaps an expired entry to EMPTY, and may die anywhere.
+ *     both are filled and published, the reply first (but copy.bpf.c: of a connection that is proven, which gets
+ *     packets already, the owner). If the owner's cannot be had, the reply's is released. reply.pair and reply.aux name
+ *     the owner's place and generation: if they differ, the reply is an orphan and free to be taken; an owner that is
+ *     BUSY with that generation is about to come. The owner alone carries the connection's state.
+ *  6. User space may die anywhere. The sweeper only ever swaps an expired entry to EMPTY; a command to end connections
+ *     swaps an owner of TCP to KILLED, and one of UDP, and its reply, to EMPTY.
  *  7. An owner that is counted as an open connection carries FLB_CTL_COUNTED, set by the swap that makes it proven.
- *     Whoever swaps the bit away counts down, exactly once: flow_advance, a reservation (flow_settle), the sweeper.
+ *     Whoever swaps the bit away counts down, exactly once: flow_advance, a reservation (flow_settle), user space.
  *     What names the source is read before the swap: afterwards the entry may be another's, and if the swap succeeds,
  *     it was whole.
+ *  8. A backend's open connections are the owners that name it in a state of FLB_FLOW_LOAD. Nothing but the state says
+ *     so: who publishes such an owner counts up, before it does; whoever swaps one to a state that is none of those
+ *     counts down, exactly once: flow_advance, a reservation (flow_settle), user space. The backend is read before the
+ *     swap, as in 7. A processor that lies between its swap and its count makes the count one too high for that moment,
+ *     and user space that dies there for ever: src/kernel/load_audit.h finds that.
  */
 #ifndef FEATHERLB_FLOW_H
 #define FEATHERLB_FLOW_H
@@ -156,10 +163,9 @@ FLB_INLINE int flow_find_in_set(
     return 0;
 }
 
-/* The live entry of a key, in `ref`. An entry that is being replaced at this moment may be missed. */
-FLB_INLINE int flow_find(const int v6, const struct flow_key* key, struct flow_ref* ref)
+/* The live entry of a key with this hash, in `ref`. An entry that is being replaced at this moment may be missed. */
+FLB_INLINE int flow_find_hashed(const int v6, const struct flow_key* key, __u64 hash, struct flow_ref* ref)
 {
-    __u64 hash = flow_hash(v6, key);
     __u64 mark;
 
     if (flow_find_in_set(v6, key, flow_first_set(v6, hash), (__u32)hash, ref, &mark))
@@ -167,6 +173,11 @@ FLB_INLINE int flow_find(const int v6, const struct flow_key* key, struct flow_r
     if (!mark)
         return 0;
     return flow_find_in_set(v6, key, flow_second_set(v6, hash), (__u32)hash, ref, &mark);
+}
+
+FLB_INLINE int flow_find(const int v6, const struct flow_key* key, struct flow_ref* ref)
+{
+    return flow_find_hashed(v6, key, flow_hash(v6, key), ref);
 }
 
 /* The client of an owner's entry: its address, in memory order, IPv4 in the first four bytes of `high`. */
@@ -184,7 +195,7 @@ FLB_INLINE __u64 flow_client_low(const int v6, struct flb_flow* owner)
 
 /* Moves a live entry to `state` if its generation still is the one that `ref` saw and its state has not changed
  * meanwhile; sets `bits` with it, and fails where one of them is set already. Keeps ref up to date. True: *seen is what
- * was swapped. Alone only for what never counts or stays counted: see rule 7. */
+ * was swapped. Alone only for what never counts or stays counted: see rules 7 and 8. */
 FLB_INLINE int flow_swap(struct flow_ref* ref, __u32 state, __u32 now, __u64 bits, __u64* seen)
 {
     FLOW_ROLLED
@@ -207,7 +218,7 @@ FLB_INLINE int flow_swap(struct flow_ref* ref, __u32 state, __u32 now, __u64 bit
     return 0;
 }
 
-/* The same for any entry: counts down where the bit goes. */
+/* The same for any entry: counts down where the bit goes, or the state. */
 FLB_INLINE int flow_advance_with(struct flow_ref* ref, __u32 state, __u32 now, __u64 bits)
 {
     __u64 client = flow_client_high((int)ref->v6, ref->f);
@@ -216,6 +227,7 @@ FLB_INLINE int flow_advance_with(struct flow_ref* ref, __u32 state, __u32 now, _
 
     if (!flow_swap(ref, state, now, bits, &seen))
         return 0;
+    flow_moved(backend, flow_state(seen), state);
     if (seen & ~ref->ctl & FLB_CTL_COUNTED)
         flow_uncount(backend, client);
     return 1;

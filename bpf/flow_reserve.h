@@ -30,10 +30,11 @@ struct flow_request {
     __u32 generation; /* of the entry as reserved */
     __u32 evicted;    /* a young entry that was not proven had to give way */
     __u32 taken;      /* FLOW_REPLY_TAKE: the key was one's that was not proven */
-    __u32 counted;    /* it was an owner that counted (rule 7): what it was, for flow_settle */
+    /* what the entry was, for flow_settle */
+    __u32 counted; /* by its source (rule 7) */
     __u64 client;
     __u32 backend;
-    __u32 pad;
+    __u32 replaced; /* its state */
 };
 
 FLB_INLINE int flow_lock(struct flb_flow* first)
@@ -103,17 +104,30 @@ FLB_INLINE void flow_survey_set(const int v6, struct flb_flow* first, const stru
 
 enum flow_liveness { FLOW_GONE, FLOW_AT_REST, FLOW_CLOSING, FLOW_ALIVE };
 
-/* Is the connection of a reply's entry still going on? */
+/* Is the connection of a reply's entry still going on? One whose owner is about to be published is. */
 FLB_INLINE enum flow_liveness flow_reply_liveness(
     const int v6, struct flb_flow* reply, __u32 now, const struct flb_settings* settings)
 {
     struct flow_ref owner;
 
-    if (!flow_owner(v6, reply, &owner) || flow_has_expired(owner.ctl, now, settings))
+    owner.f = flow_at(v6, atomic_load(&reply->pair));
+    if (!owner.f)
+        return FLOW_GONE;
+    owner.ctl = atomic_load(&owner.f->ctl);
+    if (flow_generation(owner.ctl) != atomic_load(&reply->aux) || flow_state(owner.ctl) == FLB_FLOW_EMPTY ||
+        flow_is_reply(flow_state(owner.ctl)) || flow_has_expired(owner.ctl, now, settings))
         return FLOW_GONE;
     if (!flow_is_closed(flow_state(owner.ctl)))
         return FLOW_ALIVE; /* an RST may be forged */
     return (__s32)(now - (__u32)owner.ctl) < FLB_YOUNG_TICKS ? FLOW_CLOSING : FLOW_AT_REST;
+}
+
+/* Another processor has published this reply's entry, and will publish its owner's next. */
+FLB_INLINE int flow_owner_is_coming(const int v6, struct flb_flow* reply)
+{
+    struct flb_flow* owner = flow_at(v6, atomic_load(&reply->pair));
+
+    return owner && flow_state(atomic_load(&owner->ctl)) == FLB_FLOW_BUSY;
 }
 
 /* A reply's entry of this set whose connection is over. The owner's line is read for those only that are proven
@@ -162,6 +176,8 @@ FLB_INLINE enum flow_result flow_may_replace(const int v6, struct flb_flow* f, _
     if (flow_is_reply(state)) {
         enum flow_liveness liveness = flow_reply_liveness(v6, f, request->now, settings);
 
+        if (liveness == FLOW_ALIVE && flow_owner_is_coming(v6, f))
+            return FLOW_CONTENDED;
         if (liveness == FLOW_ALIVE && request->mode == FLOW_REPLY_TAKE && state == FLB_FLOW_REPLY_NEW)
             return FLOW_TAKEN;
         if (liveness == FLOW_ALIVE || request->mode == FLOW_OWNER)
@@ -224,10 +240,10 @@ FLB_INLINE enum flow_result flow_reserve_once(const int v6, struct flb_flow* fir
         atomic_or(&first->ctl, FLB_CTL_MARK); /* before the key can be found there */
     request->generation = (flow_generation(s.ctl) + 1) & (0xffffffffu >> (FLB_CTL_GENERATION_SHIFT - 32));
     request->counted = (s.ctl & FLB_CTL_COUNTED) != 0;
-    if (request->counted) {
+    request->replaced = flow_state(s.ctl);
+    request->backend = atomic_load(&f->backend);
+    if (request->counted)
         request->client = flow_client_high(v6, f);
-        request->backend = atomic_load(&f->backend);
-    }
     if (!atomic_swap_if(&f->ctl, s.ctl,
             (__u64)request->generation << FLB_CTL_GENERATION_SHIFT | (s.ctl & (FLB_CTL_LOCK | FLB_CTL_MARK)) |
                 (__u64)FLB_FLOW_BUSY << FLB_CTL_STATE_SHIFT | request->now))
@@ -259,7 +275,10 @@ FLB_INLINE enum flow_result flow_reserve(const int v6, struct flow_request* requ
 /* Counts down what the reserved entry was: not by flow_reserve itself, which has no stack to spare. */
 FLB_INLINE void flow_settle(const struct flow_request* request, enum flow_result result)
 {
-    if (result == FLOW_OK && request->counted)
+    if (result != FLOW_OK)
+        return;
+    flow_moved(request->backend, request->replaced, FLB_FLOW_BUSY);
+    if (request->counted)
         flow_uncount(request->backend, request->client);
 }
 

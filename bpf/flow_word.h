@@ -28,7 +28,13 @@ FLB_INLINE __u32 flow_generation(__u64 ctl)
 /* States of an owner in which it may be counted as an open connection. */
 FLB_INLINE int flow_is_open(__u32 state)
 {
-    return state >= FLB_FLOW_ESTABLISHED && state <= FLB_FLOW_UDP_STREAM;
+    return state >= FLB_FLOW_ESTABLISHED && state <= FLB_FLOW_MEASURING;
+}
+
+/* States of an owner in which it is an open connection of its backend: see rule 8 of flow.h. */
+FLB_INLINE int flow_is_load(__u32 state)
+{
+    return state < FLB_FLOW_STATES && (FLB_FLOW_LOAD >> state & 1);
 }
 
 FLB_INLINE __u64 flow_with_state(__u64 ctl, __u32 state, __u32 now)
@@ -50,11 +56,22 @@ FLB_INLINE int flow_is_proven(__u32 state)
     return state >= FLB_FLOW_ESTABLISHED;
 }
 
+FLB_INLINE int flow_is_measured(__u32 state)
+{
+    return state == FLB_FLOW_AWAITING || state == FLB_FLOW_MEASURING;
+}
+
+/* TCP, proven, and neither side has closed. */
+FLB_INLINE int flow_is_established(__u32 state)
+{
+    return state == FLB_FLOW_ESTABLISHED || flow_is_measured(state);
+}
+
 /* An entry of the backend's direction. One that is superseded is an orphan from the beginning, but holds its key
  * like any entry that is not proven. */
 FLB_INLINE int flow_is_reply(__u32 state)
 {
-    return state == FLB_FLOW_REPLY || state == FLB_FLOW_REPLY_NEW || state == FLB_FLOW_SUPERSEDED;
+    return state < FLB_FLOW_STATES && (FLB_FLOW_REPLIES >> state & 1);
 }
 
 /* States in which a new SYN from the client begins a new connection. */
@@ -63,9 +80,10 @@ FLB_INLINE int flow_is_closing(__u32 state)
     return state == FLB_FLOW_FIN_CLIENT || state == FLB_FLOW_FIN_BACKEND || state >= FLB_FLOW_CLOSED_CLIENT;
 }
 
+/* Over: nobody has to keep the entry, and no RST changes it. */
 FLB_INLINE int flow_is_closed(__u32 state)
 {
-    return state == FLB_FLOW_CLOSED_CLIENT || state == FLB_FLOW_CLOSED_BACKEND;
+    return state >= FLB_FLOW_CLOSED_CLIENT && state != FLB_FLOW_RESET;
 }
 
 FLB_INLINE int flow_has_expired(__u64 ctl, __u32 now, const struct flb_settings* settings)

@@ -8,18 +8,22 @@
 
 #include "admit.h"
 #include "affinity.h"
+#include "follow_one_way.h"
 #include "marks.h"
+#include "measure.h"
 #include "packet.h"
 
 /* FOLLOW_GONE: the flow has expired, or the packet begins a new connection: go on as for an unknown one.
  * FOLLOW_SYN_AGAIN: the client repeats a SYN that its backend has not answered.
- * FOLLOW_REFUSED: it would prove one connection more than its source may have. */
+ * FOLLOW_REFUSED: it would prove one connection more than its source may have. FOLLOW_KILLED: an operator has ended the
+ * connection; an RST goes on all the same, so that the other side learns of it. */
 enum follow {
     FOLLOW_ON = STEP_NEXT,
     FOLLOW_GONE = STEP_PASS,
     FOLLOW_SYN_AGAIN = STEP_SYN_AGAIN,
     FOLLOW_SUPERSEDED = FLB_DROP_superseded,
-    FOLLOW_REFUSED = FLB_DROP_source_connections
+    FOLLOW_REFUSED = FLB_DROP_source_connections,
+    FOLLOW_KILLED = STEP_RESET(FLB_DROP_killed)
 };
 
 #define FOLLOW_TRIES 4 /* both directions may change the state at the same moment */
@@ -47,17 +51,24 @@ FLB_INLINE int follow_again(struct flow_ref* ref)
     return 1;
 }
 
+FLB_INLINE int follow_is_one_way(const struct flow_ref* owner)
+{
+    return atomic_load(&owner->f->pair) == FLB_NO_PAIR;
+}
+
 /* Marks the reply's entry as a proven connection's, so that nobody takes it any more; then, and only then, the owner
  * may become proven. FOLLOW_GONE: it has been taken, and the source port with it. */
 FLB_INLINE enum follow follow_prove(const int v6, const struct flow_ref* owner, __u32 now)
 {
     struct flow_ref reply;
 
+    if (follow_is_one_way(owner))
+        return FOLLOW_ON; /* there is none, and no port */
     FLOW_ROLLED
     for (int i = 0; i < FOLLOW_TRIES; i++) {
         if (!flow_reply(v6, owner, &reply))
             return FOLLOW_GONE;
-        if (flow_state(reply.ctl) == FLB_FLOW_REPLY || flow_advance_reply(&reply, FLB_FLOW_REPLY, now))
+        if (flow_is_proven(flow_state(reply.ctl)) || flow_advance_reply(&reply, FLB_FLOW_REPLY, now))
             return FOLLOW_ON;
     }
     return FOLLOW_GONE;
@@ -114,7 +125,7 @@ FLB_INLINE __u32 follow_client_tcp(__u32 state, const struct packet* p, __u32 ex
         return flow_is_closed(state) || !flow_is_proven(state) ? state : FLB_FLOW_RESET;
     if (!(p->tcp_flags & TCP_FIN))
         return state;
-    if (state == FLB_FLOW_ESTABLISHED)
+    if (flow_is_established(state))
         return FLB_FLOW_FIN_CLIENT;
     return state == FLB_FLOW_FIN_BACKEND ? FLB_FLOW_CLOSED_BACKEND : state;
 }
@@ -192,7 +203,9 @@ FLB_INLINE enum follow follow_client_state(const int v6, struct flow_ref* ref, c
         __u32 state = flow_state(ref->ctl);
         __u32 next;
 
-        if (p->protocol == IPPROTO_UDP)
+        if (follow_is_one_way(ref))
+            next = follow_client_one_way(state, p, atomic_load(&ref->f->aux));
+        else if (p->protocol == IPPROTO_UDP)
             next = state == FLB_FLOW_UDP_REPLIED ? FLB_FLOW_UDP_STREAM : state;
         else
             next = follow_client_tcp(state, p, atomic_load(&ref->f->aux));
@@ -223,14 +236,16 @@ FLB_INLINE int follow_client_slow(const int v6, __u32 index, __u64 ctl, const st
     struct flow_ref ref = {flow_at(v6, index), ctl, index, v6};
     __u32 state = flow_state(ctl);
 
-    if (!ref.f || (!flow_is_proven(state) && follow_unproven(v6, &ref, now)))
+    if (!ref.f || (!flow_is_proven(state) && !follow_is_one_way(&ref) && follow_unproven(v6, &ref, now)))
         return FOLLOW_GONE;
     if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN) {
-        if (state == FLB_FLOW_SYN)
-            return FOLLOW_SYN_AGAIN;
+        if (state == FLB_FLOW_SYN) /* one way: nobody knows whether it was answered */
+            return follow_is_one_way(&ref) ? (int)FOLLOW_ON : (int)FOLLOW_SYN_AGAIN;
         if (flow_is_closing(state))
             return follow_anew(v6, &ref);
     }
+    if (state == FLB_FLOW_KILLED && !(p->tcp_flags & TCP_RST))
+        return FOLLOW_KILLED;
     return follow_client_state(v6, &ref, p, now);
 }
 
@@ -244,17 +259,49 @@ __attribute__((noinline)) int follow_client_slow6(__u32 index, __u64 ctl, const 
     return p ? follow_client_slow(1, index, ctl, p, now) : (int)FLB_DROP_not_configured;
 }
 
+/* A packet of the client has been followed on the slow way; `ctl` is what the owner was before. If it has proven a
+ * connection whose response is to be measured, that is awaited from now on; if it is the first one with payload, its
+ * time is kept. The packet has not been sent on yet, so no answer to it is overlooked. Of numbers alone, and everything
+ * is asked here, for the sake of the caller's stack and of the verifier. */
+__attribute__((noinline)) int follow_measure(__u32 v6, __u32 index, __u64 ctl, __u32 payload, __u32 now)
+{
+    struct flow_ref ref = {v6 ? flow_at(1, index) : flow_at(0, index), ctl, index, v6};
+    struct flow_ref reply;
+    __u64 seen;
+
+    if (!ref.f || !follow_again(&ref))
+        return 0;
+    if (flow_state(ctl) == FLB_FLOW_SYN_ACK && flow_state(ref.ctl) == FLB_FLOW_ESTABLISHED) {
+        if (!measure_first_byte(atomic_load(&ref.f->backend)))
+            return 0;
+        if (!(v6 ? flow_reply(1, &ref, &reply) : flow_reply(0, &ref, &reply)))
+            return 0;
+        if (!flow_advance_reply(&reply, FLB_FLOW_REPLY_MEASURED, now) ||
+            !flow_swap(&ref, FLB_FLOW_AWAITING, now, 0, &seen))
+            return 0;
+        if (flow_state(atomic_load(&reply.f->ctl)) != FLB_FLOW_REPLY_MEASURED) /* an answer came between the two */
+            return flow_swap(&ref, FLB_FLOW_ESTABLISHED, now, 0, &seen);
+    }
+    if (flow_state(ref.ctl) != FLB_FLOW_AWAITING || !payload)
+        return 0;
+    atomic_store(&ref.f->aux, measure_clock()); /* before the swap: who sees the state reads it */
+    return flow_swap(&ref, FLB_FLOW_MEASURING, now, 0, &seen);
+}
+
 /* A packet from the client; `ref` is the owner. */
 FLB_INLINE int follow_client(const int v6, struct flow_ref* ref, const struct packet* p, __u32 now)
 {
     __u32 state = flow_state(ref->ctl);
+    int step;
 
     if ((__u32)ref->ctl != now && follow_age(ref, now))
         return FOLLOW_GONE;
     if (state == FLB_FLOW_UDP_STREAM ||
         (state == FLB_FLOW_ESTABLISHED && !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))))
         return FOLLOW_ON;
-    return v6 ? follow_client_slow6(ref->index, ref->ctl, p, now) : follow_client_slow4(ref->index, ref->ctl, p, now);
+    step = v6 ? follow_client_slow6(ref->index, ref->ctl, p, now) : follow_client_slow4(ref->index, ref->ctl, p, now);
+    follow_measure((__u32)v6, ref->index, ref->ctl, measure_payload(p), now);
+    return step;
 }
 
 /* The owner's next state after this packet of the backend. A refused connection is closed: the backend's word is
@@ -274,7 +321,7 @@ FLB_INLINE __u32 follow_backend_state(__u32 state, const struct packet* p)
         state = FLB_FLOW_ESTABLISHED; /* a backend that did not know the connection would have answered RST */
     if (!(p->tcp_flags & TCP_FIN))
         return state;
-    if (state == FLB_FLOW_ESTABLISHED)
+    if (flow_is_established(state))
         return FLB_FLOW_FIN_BACKEND;
     return state == FLB_FLOW_FIN_CLIENT ? FLB_FLOW_CLOSED_CLIENT : state;
 }
@@ -293,10 +340,63 @@ FLB_INLINE int follow_is_forged(struct flb_flow* reply, const struct packet* p)
     backend = bpf_map_lookup_elem(&backends, &number);
     if (!backend || (backend->flags & FLB_BACKEND_ANY_SIDE))
         return 0;
-    *(__u64*)&hop = atomic_load((__u64*)&backend->hop);
+    *(__u64*)&hop = atomic_load_word(&backend->hop);
     *(__u32*)hop.vlan = atomic_load((__u32*)backend->hop.vlan);
     return *(__u64*)&hop && (((hop.link ^ p->from.link) & (FLB_LINK_SLOT | FLB_LINK_TAGS)) ||
                                 ((*(__u32*)hop.vlan ^ *(__u32*)p->from.vlan) & ids));
+}
+
+/* A segment of the backend while its owner waits for one with payload: that is the sample, if the client's came before
+ * it. Once its owner waits no more, the reply's entry is like others. Of numbers alone, for the sake of the caller's
+ * stack. */
+__attribute__((noinline)) int follow_answer(__u32 v6, __u32 index, __u64 ctl, __u32 payload, __u32 now)
+{
+    struct flow_ref reply = {v6 ? flow_at(1, index) : flow_at(0, index), ctl, index, v6};
+    struct flow_ref owner;
+    __u32 state, began, backend;
+    __u64 seen;
+
+    if (flow_state(ctl) != FLB_FLOW_REPLY_MEASURED)
+        return 0;
+    if (!reply.f || !(v6 ? flow_owner(1, reply.f, &owner) : flow_owner(0, reply.f, &owner)))
+        return 0;
+    state = flow_state(owner.ctl);
+    if (flow_is_measured(state)) {
+        if (!payload)
+            return 0;
+        began = atomic_load(&owner.f->aux); /* of this owner, if the swap succeeds */
+        backend = atomic_load(&owner.f->backend);
+        if (!flow_swap(&owner, FLB_FLOW_ESTABLISHED, now, 0, &seen))
+            return 0;
+        if (state == FLB_FLOW_MEASURING)
+            measure_answer(backend, state, began);
+    }
+    return flow_advance_reply(&reply, FLB_FLOW_REPLY, now);
+}
+
+/* A backend's packet is about to move an owner that is not proven to `next`. For SYN_ACK, `proof` is what will prove
+ * the client. In its place the time of the client's first packet has stood: of several processors that see the answer,
+ * the one that swaps them has the sample. Asked here, for the sake of the verifier; of numbers alone, for the stack's.
+ */
+__attribute__((noinline)) int follow_first_answer(__u32 v6, __u32 index, __u32 next, __u32 proof)
+{
+    struct flb_flow* owner = v6 ? flow_at(1, index) : flow_at(0, index);
+    const int udp = next == FLB_FLOW_UDP_REPLIED;
+    __u32 began, backend;
+
+    if (!owner || (next != FLB_FLOW_SYN_ACK && !udp))
+        return 0;
+    if (udp)
+        proof = 0;
+    began = atomic_load(&owner->aux);
+    backend = atomic_load(&owner->backend);
+    if (began == proof)
+        return 0;
+    if (__sync_val_compare_and_swap(&owner->aux, began, proof) == began)
+        measure_answer(backend, udp ? FLB_FLOW_UDP_NEW : FLB_FLOW_SYN, began);
+    else
+        atomic_store(&owner->aux, proof); /* the client has repeated its SYN meanwhile */
+    return 0;
 }
 
 FLB_INLINE enum follow follow_backend_owner(
@@ -309,8 +409,8 @@ FLB_INLINE enum follow follow_backend_owner(
 
         if (next == state || (!flow_is_proven(state) && follow_is_forged(reply->f, p)))
             return FOLLOW_ON;
-        if (next == FLB_FLOW_SYN_ACK)
-            atomic_store(&owner->f->aux, p->seq + 1); /* what will prove the client */
+        if (!flow_is_proven(state))
+            follow_first_answer((__u32)v6, owner->index, next, p->seq + 1);
         if (state == FLB_FLOW_MIDSTREAM && next != FLB_FLOW_CLOSED_BACKEND &&
             flow_state(reply->ctl) == FLB_FLOW_REPLY_NEW && !flow_advance_reply(reply, FLB_FLOW_REPLY, now))
             return FOLLOW_ON; /* taken; see follow_prove */
@@ -339,6 +439,8 @@ FLB_INLINE int follow_backend_slow(const int v6, __u32 index, __u64 ctl, const s
         /* or the client's SYN has left it at this moment */
         return flow_state(atomic_load(&ref.f->ctl)) == FLB_FLOW_SUPERSEDED ? FOLLOW_SUPERSEDED : FOLLOW_GONE;
     }
+    if (flow_state(owner.ctl) == FLB_FLOW_KILLED && !(p->tcp_flags & TCP_RST))
+        return FOLLOW_KILLED; /* and the reply's entry stays old, so that the next packet comes here, too */
     if ((__u32)ref.ctl != now) {
         flow_touch(&ref, now);
         if (flow_state(owner.ctl) == FLB_FLOW_RESET && !(p->tcp_flags & TCP_RST))
@@ -364,6 +466,7 @@ FLB_INLINE int follow_backend(const int v6, const struct flow_ref* ref, const st
     if ((__u32)ref->ctl == now && flow_state(ref->ctl) == FLB_FLOW_REPLY &&
         !(p->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)))
         return FOLLOW_ON;
+    follow_answer((__u32)v6, ref->index, ref->ctl, measure_payload(p), now); /* and no branch for the verifier */
     return v6 ? follow_backend_slow6(ref->index, ref->ctl, p, now) : follow_backend_slow4(ref->index, ref->ctl, p, now);
 }
 

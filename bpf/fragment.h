@@ -110,6 +110,24 @@ FLB_INLINE int fragment_first(
     return fragment_set_id(v6, context, p, fragment.id);
 }
 
+/* The same of a datagram that goes to a `dsr` or `ipip` backend: it keeps its addresses, and so its identification. */
+FLB_INLINE int fragment_first_one_way(const int v6, hook_context* context, const struct packet* p, __u32 backend)
+{
+    struct flb_fragment_key key __attribute__((aligned(8)));
+    struct flb_fragment fragment = {};
+    int step = fragment_key(v6, context, p, &key);
+
+    if (step)
+        return step;
+    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
+        fragment.addresses[i] = p->key.w[v6 ? i + 1 : i];
+    fragment.backend = backend;
+    fragment.ticks = flow_now();
+    fragment.id = key.id;
+    fragment.kind = FLB_FRAGMENT_FORWARD;
+    return bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY) ? FLB_DROP_fragment : STEP_NEXT;
+}
+
 static __attribute__((noinline)) int fragment_first4(
     hook_context* context, const struct packet* p, const struct recipe* r, __u32 direction)
 {
@@ -146,17 +164,17 @@ static __attribute__((noinline)) int fragment_pass6(hook_context* context, const
     return fragment_pass(1, context, p);
 }
 
-/* Does anything of ours listen at, or send from, the address of this key (its `destination`, or `source`)? */
-FLB_INLINE int fragment_is_ours(const int v6, const struct flow_key* of, int source, __u8 protocol)
+/* Is the destination of this key an address of ours: of a listener, of a pool, or of an `ipip` backend's tunnel? */
+FLB_INLINE int fragment_is_ours(const int v6, const struct flow_key* of, __u8 protocol)
 {
     struct flb_listener_key key __attribute__((aligned(8))) = {};
     __u64* words = (__u64*)&key.address;
 
     if (v6) {
-        words[0] = source ? of->w[1] : of->w[3];
-        words[1] = source ? of->w[2] : of->w[4];
+        words[0] = of->w[3];
+        words[1] = of->w[4];
     } else {
-        words[0] = source ? (__u32)of->w[0] : of->w[0] >> 32;
+        words[0] = of->w[0] >> 32;
     }
     key.protocol = protocol;
     key.family = (v6 ? FLB_IPV6 : FLB_IPV4) | FLB_FAMILY_ADDRESS;
@@ -176,7 +194,7 @@ FLB_INLINE int fragment_follow(const int v6, hook_context* context, struct slow*
         return step;
     first = bpf_map_lookup_elem(&fragments, &key);
     if (!first || flow_now() - first->ticks > FLB_FRAGMENT_TICKS)
-        return fragment_is_ours(v6, &p->key, 0, p->protocol) ? (int)FLB_DROP_fragment : STEP_PASS;
+        return fragment_is_ours(v6, &p->key, p->protocol) ? (int)FLB_DROP_fragment : STEP_PASS;
     if (first->kind != FLB_FRAGMENT_FORWARD)
         return STEP_PASS;
     if (p->length > hook_frame(context) - p->l3)
@@ -188,7 +206,8 @@ FLB_INLINE int fragment_follow(const int v6, hook_context* context, struct slow*
     r->backend = first->backend;
     r->addresses_delta = first->addresses_delta;
     s->way.direction = first->direction;
-    return fragment_set_id(v6, context, p, first->id);
+    p->key.w[v6 ? 0 : 1] = 0; /* it has no ports: see one_way.h */
+    return first->id == key.id ? STEP_NEXT : fragment_set_id(v6, context, p, first->id);
 }
 
 __attribute__((noinline)) int fragment_follow4(hook_context* context, struct slow* s)

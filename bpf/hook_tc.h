@@ -20,14 +20,15 @@ typedef struct __sk_buff hook_context;
 
 #define HOOK_PULL_BYTES 256 /* enough for every header that parse follows in practice */
 
+/* Read anew each time: of one load that serves several uses clang would make a number that is no pointer any more. */
 FLB_INLINE void* hook_data(hook_context* context)
 {
-    return (void*)(long)context->data;
+    return (void*)(long)*(volatile __u32*)&context->data;
 }
 
 FLB_INLINE void* hook_end(hook_context* context)
 {
-    return (void*)(long)context->data_end;
+    return (void*)(long)*(volatile __u32*)&context->data_end;
 }
 
 FLB_INLINE void hook_input(hook_context* context, struct parse_input* in)
@@ -100,37 +101,71 @@ FLB_INLINE int hook_set_tags(hook_context* context, struct packet* p, const stru
     return STEP_NEXT;
 }
 
-FLB_INLINE int hook_rewrite(
-    const int v6, hook_context* context, struct packet* p, const struct recipe* r, const struct flb_iface* out)
+/* Makes room for an outer header of `bytes`, of `protocol`, before the packet, and makes the link header for `to`
+ * before that; p->l3 is the room's offset. The kernel wants no tag in the packet while it does that. The segments of a
+ * GSO packet keep their size: whether they fit with the outer header was asked before. */
+FLB_INLINE int hook_encapsulate(hook_context* context, struct packet* p, const struct flb_hop* to,
+    const struct flb_iface* out, const __u32 bytes, __be16 protocol)
 {
-    __u64 mangled = p->protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
-    int step = hook_set_tags(context, p, &r->to);
-    __u32 check = p->l4 + replay_check_offset(p->protocol);
-    void *data, *end;
+    const struct flb_hop untagged __attribute__((aligned(8))) = {};
+    const __u64 family = bytes == sizeof(struct ipv6hdr) ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
     struct ethhdr* eth;
-    __be16* ports;
 
-    if (step)
-        return step;
-    if (bpf_l4_csum_replace(context, check, 0, r->addresses_delta, BPF_F_PSEUDO_HDR | mangled))
+    if (p->l3 != sizeof(*eth)) {
+        if (hook_set_tags(context, p, &untagged))
+            return FLB_DROP_rewrite_failed;
+        p->from.link &= (__u16)~FLB_LINK_TAGS;
+    }
+    if (bpf_skb_adjust_room(context, (__s32)bytes, BPF_ADJ_ROOM_MAC, family | BPF_F_ADJ_ROOM_FIXED_GSO))
         return FLB_DROP_rewrite_failed;
-    if (r->ports_delta != 0xffff && bpf_l4_csum_replace(context, check, 0, r->ports_delta, mangled))
+    eth = hook_data(context);
+    if ((void*)(eth + 1) > hook_end(context))
         return FLB_DROP_rewrite_failed;
-    data = hook_data(context);
-    end = hook_end(context);
-    eth = data;
-    if ((void*)(eth + 1) > end)
+    replay_macs(eth, to, out);
+    eth->h_proto = protocol;
+    return hook_set_tags(context, p, to);
+}
+
+/* Corrects the checksum of the transport at `l4`. Afterwards the packet, with the ports, is there at *data. */
+FLB_INLINE int hook_correct_check(
+    hook_context* context, __u32 l4, __u8 protocol, __u32 addresses_delta, __u32 ports_delta, void** data)
+{
+    const __u64 mangled = protocol == IPPROTO_UDP ? BPF_F_MARK_MANGLED_0 : 0;
+    const __u32 check = l4 + replay_check_offset(protocol);
+
+    if (bpf_l4_csum_replace(context, check, 0, addresses_delta, BPF_F_PSEUDO_HDR | mangled))
         return FLB_DROP_rewrite_failed;
-    replay_macs(eth, &r->to, out);
-    step = replay_network(v6, data + bounded(p->l3, L3_MASK), end, r);
-    if (step)
-        return step;
-    ports = data + bounded(p->l4, L4_MASK);
-    if ((void*)(ports + 2) > end)
+    if (ports_delta != 0xffff && bpf_l4_csum_replace(context, check, 0, ports_delta, mangled))
         return FLB_DROP_rewrite_failed;
-    ports[0] = r->sport;
-    ports[1] = r->dport;
-    return STEP_NEXT;
+    *data = hook_data(context);
+    return *data + l4 + sizeof(__be32) > hook_end(context) ? FLB_DROP_rewrite_failed : 0;
+}
+
+/* What express.h needs; see there. A tag in metadata is one, too. */
+FLB_INLINE int hook_express_is_for_us(hook_context* context, const void* data, const struct flb_iface* in)
+{
+    return hook_is_for_us(context, in);
+}
+
+FLB_INLINE __u32 hook_express_frame(hook_context* context, const void* data, const void* end)
+{
+    return hook_frame(context);
+}
+
+FLB_INLINE int hook_express_ready(hook_context* context)
+{
+    return !context->vlan_present;
+}
+
+FLB_INLINE __u32 hook_express_segment(hook_context* context, __u32 length, __u32 headers)
+{
+    return context->gso_size ? context->gso_size + headers : length;
+}
+
+/* bpf_skb_adjust_room costs more than what the long way does besides. */
+FLB_INLINE int hook_express_grow(hook_context* context, __u32 bytes)
+{
+    return 1;
 }
 
 FLB_INLINE int hook_send(hook_context* context, const struct flb_iface* out)
@@ -138,9 +173,27 @@ FLB_INLINE int hook_send(hook_context* context, const struct flb_iface* out)
     return (int)bpf_redirect(out->ifindex, 0);
 }
 
+/* A packet that has kept its headers' kinds and sizes. Others need the device's own way out: the other end would take
+ * the packet for what it came as, an IP version among it, and a router there does not see that segments have grown. */
+FLB_INLINE int hook_send_straight(hook_context* context, const struct flb_iface* out)
+{
+    if (out->flags & FLB_IFACE_PEER)
+        return (int)bpf_redirect_peer(out->ifindex, 0);
+    return hook_send(context, out);
+}
+
 FLB_INLINE int hook_cut(hook_context* context, const struct packet* p, __u32 wanted)
 {
     return bpf_skb_change_tail(context, wanted, 0) ? FLB_DROP_rewrite_failed : STEP_NEXT;
+}
+
+/* Takes bytes out behind the link header of an untagged packet, which is to be written anew. Longer at first, because
+ * the kernel wants a header of the old protocol to be left. */
+FLB_INLINE int hook_strip(hook_context* context, __u32 bytes)
+{
+    if (bpf_skb_change_tail(context, context->len + sizeof(struct ipv6hdr), 0))
+        return FLB_DROP_rewrite_failed;
+    return bpf_skb_adjust_room(context, -(__s32)bytes, BPF_ADJ_ROOM_MAC, 0) ? FLB_DROP_rewrite_failed : STEP_NEXT;
 }
 
 /* Makes room behind the link header of an untagged IP packet; all of it is readable afterwards. */

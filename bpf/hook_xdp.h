@@ -14,14 +14,15 @@ typedef struct xdp_md hook_context;
 #define HOOK_DROP XDP_DROP
 #define HOOK_MAY_BE_PARTIAL 0
 
+/* Read anew each time: of one load that serves several uses clang would make a number that is no pointer any more. */
 FLB_INLINE void* hook_data(hook_context* context)
 {
-    return (void*)(long)context->data;
+    return (void*)(long)*(volatile __u32*)&context->data;
 }
 
 FLB_INLINE void* hook_end(hook_context* context)
 {
-    return (void*)(long)context->data_end;
+    return (void*)(long)*(volatile __u32*)&context->data_end;
 }
 
 FLB_INLINE void hook_input(hook_context* context, struct parse_input* in)
@@ -64,13 +65,41 @@ FLB_INLINE void hook_segment(hook_context* context, struct packet* p)
 {
 }
 
+/* Tags and protocol behind the link addresses. */
+FLB_INLINE int hook_write_tags(hook_context* context, const struct flb_hop* to, __be16 network)
+{
+    __u32 tags = replay_tags(to->link);
+    void* end = hook_end(context);
+    struct ethhdr* eth = hook_data(context);
+    struct parse_vlan_tag* tag = (void*)(eth + 1);
+
+    if ((void*)tag > end)
+        return FLB_DROP_rewrite_failed;
+    if (tags == 0) {
+        eth->h_proto = network;
+        return STEP_NEXT;
+    }
+    eth->h_proto = replay_tag_protocol(to->link, FLB_LINK_OUTER_AD);
+    if ((void*)(tag + 1) > end)
+        return FLB_DROP_rewrite_failed;
+    tag->tci = swap16(to->vlan[0]);
+    tag->protocol = network;
+    if (tags == 1)
+        return STEP_NEXT;
+    tag->protocol = replay_tag_protocol(to->link, FLB_LINK_INNER_AD);
+    tag++;
+    if ((void*)(tag + 1) > end)
+        return FLB_DROP_rewrite_failed;
+    tag->tci = swap16(to->vlan[1]);
+    tag->protocol = network;
+    return STEP_NEXT;
+}
+
 /* Makes room for, or removes, tags so that the frame has those of `to`. */
 FLB_INLINE int hook_set_tags(hook_context* context, struct packet* p, const struct flb_hop* to)
 {
     __u32 before = replay_tags(p->from.link);
     __u32 after = replay_tags(to->link);
-    struct ethhdr* eth;
-    struct parse_vlan_tag* tag;
     __be16 *found, network;
     void *data, *end;
 
@@ -83,77 +112,81 @@ FLB_INLINE int hook_set_tags(hook_context* context, struct packet* p, const stru
         return FLB_DROP_rewrite_failed;
     network = *found;
     if (before != after) {
-        int grow = ((int)before - (int)after) * (int)sizeof(*tag);
+        int grow = ((int)before - (int)after) * (int)sizeof(struct parse_vlan_tag);
 
         if (bpf_xdp_adjust_head(context, grow))
             return FLB_DROP_rewrite_failed;
         p->l3 -= (__u32)grow;
         p->l4 -= (__u32)grow;
-        data = hook_data(context);
-        end = hook_end(context);
     }
-    eth = data;
-    if ((void*)(eth + 1) > end)
-        return FLB_DROP_rewrite_failed;
-    if (after == 0) {
-        eth->h_proto = network;
-        return STEP_NEXT;
-    }
-    eth->h_proto = replay_tag_protocol(to->link, FLB_LINK_OUTER_AD);
-    tag = (void*)(eth + 1);
-    if ((void*)(tag + 1) > end)
-        return FLB_DROP_rewrite_failed;
-    tag->tci = swap16(to->vlan[0]);
-    tag->protocol = network;
-    if (after == 1)
-        return STEP_NEXT;
-    tag->protocol = replay_tag_protocol(to->link, FLB_LINK_INNER_AD);
-    tag++;
-    if ((void*)(tag + 1) > end)
-        return FLB_DROP_rewrite_failed;
-    tag->tci = swap16(to->vlan[1]);
-    tag->protocol = network;
-    return STEP_NEXT;
+    return hook_write_tags(context, to, network);
 }
 
-FLB_INLINE int hook_rewrite(
-    const int v6, hook_context* context, struct packet* p, const struct recipe* r, const struct flb_iface* out)
+/* Makes room for an outer header of `bytes`, of `protocol`, before the packet, and a new link header for `to` before
+ * that; p->l3 is the room's offset. */
+FLB_INLINE int hook_encapsulate(hook_context* context, struct packet* p, const struct flb_hop* to,
+    const struct flb_iface* out, const __u32 bytes, __be16 protocol)
 {
-    int step = hook_set_tags(context, p, &r->to);
-    void* data = hook_data(context);
-    void* end = hook_end(context);
-    struct ethhdr* eth = data;
-    __u16* transport;
+    __u32 link = sizeof(struct ethhdr) + replay_tags(to->link) * sizeof(struct parse_vlan_tag);
+    struct ethhdr* eth;
+
+    if (bpf_xdp_adjust_head(context, (int)p->l3 - (int)(link + bytes)))
+        return FLB_DROP_rewrite_failed;
+    p->l3 = (__u16)link;
+    eth = hook_data(context);
+    if ((void*)(eth + 1) > hook_end(context))
+        return FLB_DROP_rewrite_failed;
+    replay_macs(eth, to, out);
+    return hook_write_tags(context, to, protocol);
+}
+
+/* Corrects the checksum of the transport at `l4`. Afterwards the packet, with the ports, is there at *data. */
+FLB_INLINE int hook_correct_check(
+    hook_context* context, __u32 l4, __u8 protocol, __u32 addresses_delta, __u32 ports_delta, void** data)
+{
     __u16* check;
 
-    if (step)
-        return step;
-    if ((void*)(eth + 1) > end)
+    *data = hook_data(context);
+    check = *data + l4 + replay_check_offset(protocol);
+    if ((void*)(check + 1) > hook_end(context))
         return FLB_DROP_rewrite_failed;
-    replay_macs(eth, &r->to, out);
-    step = replay_network(v6, data + bounded(p->l3, L3_MASK), end, r);
-    if (step)
-        return step;
+    if (protocol == IPPROTO_TCP) {
+        *check = checksum_add(*check, addresses_delta + ports_delta);
+    } else if (*check) { /* 0: the sender made none */
+        __u16 sum = checksum_add(*check, addresses_delta + ports_delta);
 
-    transport = data + bounded(p->l4, L4_MASK);
-    if (p->protocol == IPPROTO_TCP) {
-        if ((void*)transport + sizeof(struct tcphdr) > end)
-            return FLB_DROP_rewrite_failed;
-        check = transport + 8;
-        *check = checksum_add(*check, (__u32)r->addresses_delta + r->ports_delta);
-    } else {
-        if ((void*)transport + sizeof(struct udphdr) > end)
-            return FLB_DROP_rewrite_failed;
-        check = transport + 3;
-        if (*check) { /* 0: the sender made none */
-            __u16 sum = checksum_add(*check, (__u32)r->addresses_delta + r->ports_delta);
-
-            *check = sum ? sum : 0xffff;
-        }
+        *check = sum ? sum : 0xffff;
     }
-    transport[0] = r->sport;
-    transport[1] = r->dport;
-    return STEP_NEXT;
+    return 0;
+}
+
+/* What express.h needs; see there. Every frame will do. `data`: 14 bytes that are there. */
+FLB_INLINE int hook_express_is_for_us(hook_context* context, const void* data, const struct flb_iface* in)
+{
+    return (*(const __u64*)data ^ atomic_load_word(in)) << 16 == 0;
+}
+
+FLB_INLINE __u32 hook_express_frame(hook_context* context, const void* data, const void* end)
+{
+    long frame = end - data;
+
+    asm volatile("" : "+r"(frame)); /* as in hook_frame */
+    return (__u32)frame;
+}
+
+FLB_INLINE int hook_express_ready(hook_context* context)
+{
+    return 1;
+}
+
+FLB_INLINE __u32 hook_express_segment(hook_context* context, __u32 length, __u32 headers)
+{
+    return length;
+}
+
+FLB_INLINE int hook_express_grow(hook_context* context, __u32 bytes)
+{
+    return bpf_xdp_adjust_head(context, -(int)bytes) != 0;
 }
 
 FLB_INLINE int hook_send(hook_context* context, const struct flb_iface* out)
@@ -163,6 +196,11 @@ FLB_INLINE int hook_send(hook_context* context, const struct flb_iface* out)
     return (int)bpf_redirect(out->ifindex, 0);
 }
 
+FLB_INLINE int hook_send_straight(hook_context* context, const struct flb_iface* out)
+{
+    return hook_send(context, out);
+}
+
 /* Cuts the packet to a bare TCP header at p->l4. Gives what `hook_finish_reset` needs. */
 FLB_INLINE int hook_cut(hook_context* context, const struct packet* p, __u32 wanted)
 {
@@ -170,6 +208,12 @@ FLB_INLINE int hook_cut(hook_context* context, const struct packet* p, __u32 wan
 
     asm volatile("" : "+r"(frame)); /* or the compiler subtracts a pointer from a 32-bit number */
     return bpf_xdp_adjust_tail(context, (int)wanted - (int)frame) ? FLB_DROP_rewrite_failed : STEP_NEXT;
+}
+
+/* Takes bytes out behind the link header of an untagged packet, which is to be written anew. */
+FLB_INLINE int hook_strip(hook_context* context, __u32 bytes)
+{
+    return bpf_xdp_adjust_head(context, (int)bytes) ? FLB_DROP_rewrite_failed : STEP_NEXT;
 }
 
 /* Makes room before the packet; what stood behind the link header stays where it is. */

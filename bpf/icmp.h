@@ -3,7 +3,8 @@
  * icmp: an ICMP error that quotes a packet of ours goes on to who sent it: to the client, as from the service, or to
  * the backend. The quoted packet, turned round, has the key of what would answer it, so one look-up finds the entry;
  * its recipe, read backwards, says what the quoted packet looked like before we rewrote it. The flow is not touched.
- * Echo and everything else is left to the host, which owns the service address.
+ * Echo and everything else is left to the host, which owns the service address. Towards a `dsr` or `ipip` backend the
+ * message stays as it is: there is nothing to rewrite. What quotes an outer header of ours is icmp_tunnel.h's.
  *
  * MTUs pass unchanged, because snat and dnat do not change sizes.
  */
@@ -39,6 +40,18 @@ FLB_INLINE int icmp_is_error(const int v6, __u8 type)
     if (v6)
         return type >= 1 && type <= ICMP6_LAST_PASSED;
     return type == ICMP4_UNREACHABLE || type == ICMP4_TIME_EXCEEDED || type == ICMP4_PARAMETER;
+}
+
+FLB_INLINE int icmp_is_tunnel(__u8 protocol)
+{
+    return protocol == IPPROTO_IPIP || protocol == IPPROTO_IPV6;
+}
+
+FLB_INLINE int icmp_is_one_way(__u32 number)
+{
+    const struct flb_backend* backend = bpf_map_lookup_elem(&backends, &number);
+
+    return backend && (backend->flags & FLB_BACKEND_ONE_WAY);
 }
 
 /* The outer headers. Fills length, l4 and ttl of p. What is broken here is the stack's to judge. */
@@ -110,8 +123,11 @@ FLB_INLINE int icmp_quoted(const int v6, hook_context* context, struct packet* p
         __u32* words = (__u32*)&ip->saddr;
 
         q->l4 = q->l3 + sizeof(*ip);
-        if ((void*)(ip + 1) > end || q->l4 > q->end || (*(__u8*)ip >> 4) != 6 ||
-            !may_be_ours(flb_fold_ipv6(words[4], words[5], words[6], words[7]),
+        if ((void*)(ip + 1) > end || q->l4 > q->end || (*(__u8*)ip >> 4) != 6)
+            return STEP_PASS;
+        if (icmp_is_tunnel(ip->nexthdr) && may_be_tunnel(flb_fold_ipv6(words[4], words[5], words[6], words[7])))
+            return STEP_TUNNEL;
+        if (!may_be_ours(flb_fold_ipv6(words[4], words[5], words[6], words[7]),
                 flb_fold_ipv6(words[0], words[1], words[2], words[3])))
             return STEP_PASS;
         p->key.w[1] = (__u64)words[4] | (__u64)words[5] << 32;
@@ -125,7 +141,11 @@ FLB_INLINE int icmp_quoted(const int v6, hook_context* context, struct packet* p
         struct iphdr* ip = data + bounded(q->l3, L4_MASK);
 
         if ((void*)(ip + 1) > end || q->l3 + sizeof(*ip) > q->end || (*(__u8*)ip >> 4) != 4 || (*(__u8*)ip & 15) < 5 ||
-            (ip->frag_off & IP_OFFSET_BITS) || !may_be_ours(ip->daddr, ip->saddr))
+            (ip->frag_off & IP_OFFSET_BITS))
+            return STEP_PASS;
+        if (icmp_is_tunnel(ip->protocol) && may_be_tunnel(ip->daddr))
+            return STEP_TUNNEL;
+        if (!may_be_ours(ip->daddr, ip->saddr))
             return STEP_PASS;
         q->protocol = ip->protocol;
         if (q->protocol != IPPROTO_TCP && q->protocol != IPPROTO_UDP)
@@ -135,7 +155,7 @@ FLB_INLINE int icmp_quoted(const int v6, hook_context* context, struct packet* p
     }
     ports = data + bounded(q->l4, L4_MASK);
     if (q->l4 + QUOTE_BYTES_NEEDED > q->end || (void*)ports + QUOTE_BYTES_NEEDED > end)
-        return fragment_is_ours(v6, &p->key, 0, q->protocol) ? (int)FLB_DROP_icmp_broken : STEP_PASS;
+        return fragment_is_ours(v6, &p->key, q->protocol) ? (int)FLB_DROP_icmp_broken : STEP_PASS;
     p->key.w[v6 ? 0 : 1] = parse_ports_word(*ports >> 16 | *ports << 16, q->protocol);
     return STEP_NEXT;
 }
@@ -175,7 +195,7 @@ FLB_INLINE int icmp_by_tables(const int v6, struct slow* s)
     index = listener->service;
     service = bpf_map_lookup_elem(&services, &index);
     if (!service || !(service->flags & FLB_SERVICE_VALID) || service->forward == FLB_SNAT ||
-        service->pick == FLB_PICK_TURN || service->pick == FLB_PICK_RANDOM)
+        (service->pick != FLB_PICK_HASH_5TUPLE && service->pick != FLB_PICK_HASH_ADDRESSES))
         return STEP_PASS;
     index = pick(v6, &s->packet, index, service);
     backend = bpf_map_lookup_elem(&backends, &index);
@@ -183,7 +203,7 @@ FLB_INLINE int icmp_by_tables(const int v6, struct slow* s)
         return STEP_PASS;
     decide_from_key(v6, &s->out, &s->packet.key);
     decide_set_destination(v6, &s->out, &backend->address);
-    s->out.ports = (s->out.ports & 0xffff) | (__u32)backend->port << 16;
+    decide_set_port(&s->out, backend->port);
     decide_recipe(v6, &s->recipe, &s->packet, &s->out, index);
     return STEP_NEXT;
 }
@@ -320,6 +340,8 @@ FLB_INLINE int icmp(const int v6, hook_context* context, struct slow* s)
         p->protocol = q.protocol;
         step = v6 ? icmp_by_tables6(s) : icmp_by_tables4(s);
     }
+    if (!step && icmp_is_one_way(s->recipe.backend))
+        return STEP_NEXT;
     if (!step)
         step = icmp_rewrite_transport(context, &q, &s->recipe, &delta);
     if (!step)

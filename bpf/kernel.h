@@ -46,6 +46,14 @@ FLB_INLINE void flow_uncount(__u32 backend, __u64 client)
     admit_uncount(backend, client);
 }
 
+/* Of load.h, likewise. */
+int load_moved(__u32 backend, __u32 before, __u32 after);
+
+FLB_INLINE void flow_moved(__u32 backend, __u32 before, __u32 after)
+{
+    load_moved(backend, before, after);
+}
+
 /* Ticks since boot; see flb_settings.tick_shift. */
 FLB_INLINE __u32 flow_now(void)
 {
@@ -74,6 +82,15 @@ FLB_INLINE int may_be_ours(__u32 source, __u32 destination)
     return (filter->kinds[flb_prefilter_index(destination) & (FLB_PREFILTER_SIZE - 1)] &
                (FLB_KIND_LISTENER | FLB_KIND_SNAT)) ||
            (filter->kinds[flb_prefilter_index(source) & (FLB_PREFILTER_SIZE - 1)] & FLB_KIND_BACKEND);
+}
+
+/* May a packet to this address have been an outer header of ours? */
+FLB_INLINE int may_be_tunnel(__u32 destination)
+{
+    __u32 zero = 0;
+    const struct flb_prefilter* filter = bpf_map_lookup_elem(&prefilter, &zero);
+
+    return filter && (filter->kinds[flb_prefilter_index(destination) & (FLB_PREFILTER_SIZE - 1)] & FLB_KIND_TUNNEL);
 }
 
 #endif

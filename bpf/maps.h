@@ -12,6 +12,8 @@
 #include <bpf/bpf_helpers.h>
 
 #include "featherlb/abi.h"
+#include "featherlb/layout.h"
+#include "featherlb/samples.h"
 
 #define FLB_ARRAY(map, value_type, entries)                                                                            \
     struct {                                                                                                           \
@@ -23,7 +25,7 @@
     } map SEC(".maps")
 
 #define FLB_SIZED_BY_DAEMON 1
-#define FLB_SLOW_BYTES 384 /* struct slow, in decide.h */
+#define FLB_SLOW_BYTES 384 /* struct slow, in decide_store.h */
 
 FLB_ARRAY(settings, struct flb_settings, 1);
 
@@ -33,7 +35,7 @@ FLB_ARRAY(ifaces, struct flb_iface, FLB_IFACE_SLOTS);
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 262144);
+    __uint(max_entries, FLB_MAX_LISTENERS);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, struct flb_listener_key);
     __type(value, struct flb_listener);
@@ -41,7 +43,7 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
-    __uint(max_entries, 131072);
+    __uint(max_entries, FLB_MAX_SOURCES);
     __uint(map_flags, BPF_F_NO_PREALLOC);
     __type(key, struct flb_listener_key);
     __type(value, struct flb_source);
@@ -77,6 +79,12 @@ FLB_ARRAY(backend_ports, __u64, FLB_SIZED_BY_DAEMON); /* as `backends` */
 
 FLB_ARRAY(backend_marks, struct flb_backend_mark, FLB_SIZED_BY_DAEMON); /* as `backends` */
 
+FLB_ARRAY(backend_loads, struct flb_backend_load, FLB_SIZED_BY_DAEMON); /* as `backends` */
+
+FLB_ARRAY(service_responses, struct flb_response_histogram, FLB_SIZED_BY_DAEMON); /* as `services` */
+
+FLB_ARRAY(backend_responses, struct flb_response_histogram, FLB_SIZED_BY_DAEMON); /* as `backends` */
+
 /* Bounded, and the oldest give way: a flood of first fragments costs others their fragments, nothing else. */
 struct {
     __uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -101,8 +109,17 @@ FLB_ARRAY(backend_counters, struct flb_backend_counters, FLB_SIZED_BY_DAEMON); /
 
 FLB_ARRAY(drop_counters, struct flb_drop_counters, FLB_SIZED_BY_DAEMON); /* processors */
 
+/* Two maps that a daemon makes anew where an earlier version has not pinned them. */
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, FLB_SAMPLES_BYTES);
+} samples SEC(".maps");
+
+FLB_ARRAY(sample_budgets, struct flb_sample_budget, FLB_SIZED_BY_DAEMON); /* processors * FLB_MAX_REASONS */
+
 /* Not read by the programs; named here so that they are made, pinned and adopted with the rest. */
 FLB_ARRAY(names, struct flb_name, FLB_SIZED_BY_DAEMON); /* as `services` */
+FLB_ARRAY(layout, struct flb_field, FLB_MAX_FIELDS);
 
 /* Memory of the slow path, for which the stack is too small. Packet programs are not interrupted by each other. */
 struct {

@@ -8,11 +8,14 @@
 
 #include "flow_reserve.h"
 
-/* A step's answer: STEP_NEXT goes on, STEP_PASS leaves the packet to the stack, STEP_RESET(reason) answers a client's
- * segment with RST; STEP_SYN_AGAIN and STEP_DOWN lead to failover.h; STEP_ICMP (an ICMP message) and STEP_FOLLOWER (a
- * fragment that is not the first) are parse's, for icmp.h and fragment.h; STEP_STORED is decide.h's own; anything above
- * 0 is an enum flb_drop_reason, or SENT with the verdict in the lowest byte: the packet has been sent already. */
+/* A step's answer: STEP_NEXT goes on, STEP_PASS leaves the packet to the stack, STEP_RESET(reason) answers a
+ * segment with RST; STEP_SYN_AGAIN and STEP_DOWN lead to failover.h, STEP_ONE_WAY to one_way.h; STEP_ICMP (an ICMP
+ * message) and STEP_FOLLOWER (a fragment that is not the first) are parse's, for icmp.h and fragment.h, and STEP_TUNNEL
+ * is icmp.h's; STEP_STORED is decide.h's own; anything above 0 is an enum flb_drop_reason, or SENT with the verdict in
+ * the lowest byte: the packet has been sent already. */
 enum step {
+    STEP_TUNNEL = -9,
+    STEP_ONE_WAY = -8,
     STEP_FOLLOWER = -7,
     STEP_ICMP = -6,
     STEP_DOWN = -5,
@@ -68,7 +71,7 @@ struct way {
     __u8 direction; /* enum direction */
     __u8 orphan;    /* towards a client of whom we know nothing: a route must be found */
     __u8 decided;   /* the backend was picked for this very packet */
-    __u8 pad;
+    __u8 elsewhere; /* answer.h: the error goes where the recipe says, not where the packet came from */
 };
 
 /* No header begins behind these; see bounded(). */

@@ -147,6 +147,7 @@ FLB_INLINE int parse_ipv4(const struct parse_input* in, struct packet* p)
     if (!may_be_ours(ip->saddr, ip->daddr) || (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP))
         return p->protocol == IPPROTO_ICMP ? STEP_ICMP : STEP_PASS;
     header = (((__u8*)ip)[0] & 15) * 4;
+    p->key.w[0] = (__u64)ip->saddr | (__u64)ip->daddr << 32;
     if ((((__u8*)ip)[0] >> 4) != 4 || header < sizeof(*ip))
         return FLB_DROP_bad_length;
     room = in->frame - p->l3;
@@ -159,7 +160,6 @@ FLB_INLINE int parse_ipv4(const struct parse_input* in, struct packet* p)
     p->ttl = ip->ttl;
     p->fragment = ip->frag_off & IP_FRAGMENT_BITS ? IS_FRAGMENT : 0;
     p->l4 = p->l3 + header;
-    p->key.w[0] = (__u64)ip->saddr | (__u64)ip->daddr << 32;
     if (ip->frag_off & IP_OFFSET_BITS)
         return STEP_FOLLOWER;
     step = parse_transport(in, p, p->length - header, &ports);

@@ -1,22 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * pick: service and packet -> backend, by the slot table that user space compiled. The hash is the same on every
- * balancer with the same seed; it has nothing to do with the flow table's.
+ * pick: service and packet -> backend, by the slot table that user space compiled; pick_load.h has the picks that
+ * compare backends. The hash is the same on every balancer with the same seed; it has nothing to do with the flow
+ * table's.
  */
 #ifndef FEATHERLB_PICK_H
 #define FEATHERLB_PICK_H
 
 #include "marks.h"
 #include "packet.h"
+#include "pick_load.h"
 
 #define PICK_OTHER_TRIES 16 /* slots that are looked at for a backend in another one's place */
-
-/* Finaliser-style mixing of 64-bit words; constants are odd numbers without structure. */
-FLB_INLINE __u64 pick_mix(__u64 h, __u64 word)
-{
-    h = (h ^ word) * 0xd6e8feb86659fd93ULL;
-    return h ^ h >> 32;
-}
 
 FLB_INLINE __u32 pick_hash(const int v6, const struct flow_key* key, __u64 seed, int with_ports)
 {
@@ -35,27 +30,14 @@ FLB_INLINE __u32 pick_hash(const int v6, const struct flow_key* key, __u64 seed,
     return (__u32)(h >> 32);
 }
 
-/* A number below `length` from 32 even bits. */
-FLB_INLINE __u32 pick_scale(__u32 bits, __u32 length)
-{
-    return (__u32)((__u64)bits * length >> 32);
-}
-
-FLB_INLINE __u32 pick_slot(__u64 directory, __u32 slot)
-{
-    __u32 number = (__u32)(directory >> 32) + slot;
-    __u32 chunk_index = number / FLB_SLOTS_PER_CHUNK;
-    struct flb_slot_chunk* chunk = bpf_map_lookup_elem(&slots, &chunk_index);
-
-    return chunk ? atomic_load(&chunk->backend[number % FLB_SLOTS_PER_CHUNK]) : 0;
-}
-
-/* Another backend of the service than `but`, at random and not one that is avoided; 0: none was found. */
+/* Another backend of the service than `but`, at random and not one that is avoided, or the lighter of two such; 0: none
+ * was found. */
 __attribute__((noinline)) __u32 pick_other(__u32 service_index, __u32 but)
 {
     struct flb_service* service = bpf_map_lookup_elem(&services, &service_index);
     __u64 random = bpf_get_prandom_u32();
     __u64 now = marks_now();
+    __u32 found = 0;
     __u64 directory;
 
     if (!service)
@@ -69,13 +51,18 @@ __attribute__((noinline)) __u32 pick_other(__u32 service_index, __u32 but)
 
         random = pick_mix(random, (__u32)i);
         backend = pick_slot(directory, pick_scale((__u32)(random >> 32), (__u32)directory));
-        if (backend && backend != but && !(service->refused_ticks && mark_is_avoided(backend, now)))
+        if (!backend || backend == but || backend == found || (service->refused_ticks && mark_is_avoided(backend, now)))
+            continue;
+        if (service->pick != FLB_PICK_TWO)
             return backend;
+        if (found)
+            return pick_lighter(found, backend);
+        found = backend;
     }
-    return 0;
+    return found;
 }
 
-/* The backend that takes this new connection; 0: none. */
+/* The backend of this packet by the slot table alone; 0: none. */
 FLB_INLINE __u32 pick(const int v6, const struct packet* p, __u32 service_index, struct flb_service* service)
 {
     __u64 directory = atomic_load(&service->slots);
@@ -98,15 +85,27 @@ FLB_INLINE __u32 pick(const int v6, const struct packet* p, __u32 service_index,
     return pick_slot(directory, slot);
 }
 
+/* Another one than `but` for a new connection; 0: none. */
+FLB_INLINE __u32 pick_another(__u32 service_index, const struct flb_service* service, __u32 but)
+{
+    return pick_compares(service->pick) ? pick_least(service_index, but) : pick_other(service_index, but);
+}
+
+/* The backend that takes this new connection; 0: none. */
+FLB_INLINE __u32 pick_any(const int v6, const struct packet* p, __u32 service_index, struct flb_service* service)
+{
+    return service->pick >= FLB_PICK_LEAST ? pick_least(service_index, PICK_ANY) : pick(v6, p, service_index, service);
+}
+
 /* The same, but for a backend that refused a connection a moment ago, if there is another one. */
 FLB_INLINE __u32 pick_fresh(const int v6, const struct packet* p, __u32 service_index, struct flb_service* service)
 {
-    __u32 backend = pick(v6, p, service_index, service);
+    __u32 backend = pick_any(v6, p, service_index, service);
     __u32 other;
 
     if (!backend || !service->refused_ticks || !mark_is_avoided(backend, marks_now()))
         return backend;
-    other = pick_other(service_index, backend);
+    other = pick_another(service_index, service, backend);
     return other ? other : backend;
 }
 

@@ -3,7 +3,7 @@
  * The way of a packet, the same for both hooks:
  *   parse -> prefilter -> flow look-up -> hit: follow, count, replay, send
  *                                      -> miss: decide (listener, pick, both recipes, store), then the same.
- * Aside from it: ICMP errors about packets of ours, fragments that follow their first one.
+ * Aside from it: `dsr` and `ipip` backends, ICMP errors about packets of ours, fragments that follow their first one.
  * A step answers STEP_NEXT or why it ends here; `finish` alone turns that into verdict and counter.
  */
 #ifndef FEATHERLB_PIPELINE_H
@@ -14,11 +14,15 @@
 #include "parse.h"
 
 #include "answer.h"
+#include "express.h"
 #include "failover.h"
 #include "fragment.h"
 #include "hook.h"
 #include "icmp.h"
+#include "icmp_tunnel.h"
+#include "one_way.h"
 #include "reset.h"
+#include "route.h"
 
 /* The recipe of a flow that is known; STEP_PASS: there is none; STEP_SYN_AGAIN: there is one, but see failover.h. */
 FLB_INLINE int known(const int v6, struct packet* p, struct recipe* r, struct way* way)
@@ -49,51 +53,8 @@ static __attribute__((noinline)) int reset6(hook_context* context, struct packet
     return reset_segment(1, context, p, reason);
 }
 
-/* The way back to a client of whom no frame was ever seen: the kernel's routes. Nothing has been rewritten yet, so
- * the packet may still be left to the stack: the host may talk to its backends too. */
-FLB_INLINE int route_back(const int v6, hook_context* context, const struct packet* p, struct recipe* r)
-{
-    struct bpf_fib_lookup fib = {};
-    long result;
-
-    fib.ifindex = context->ingress_ifindex;
-    fib.tot_len = p->segment;
-    if (v6) {
-        fib.family = 10; /* AF_INET6 */
-        *(__u64*)&fib.ipv6_src[0] = r->addresses[0];
-        *(__u64*)&fib.ipv6_src[2] = r->addresses[1];
-        *(__u64*)&fib.ipv6_dst[0] = r->addresses[2];
-        *(__u64*)&fib.ipv6_dst[2] = r->addresses[3];
-    } else {
-        fib.family = 2; /* AF_INET */
-        fib.ipv4_src = (__be32)r->addresses[0];
-        fib.ipv4_dst = (__be32)(r->addresses[0] >> 32);
-    }
-    result = bpf_fib_lookup(context, &fib, sizeof(fib), 0);
-    if (result == BPF_FIB_LKUP_RET_FRAG_NEEDED)
-        return ANSWER_TOO_BIG(fib.mtu_result);
-    if (result == BPF_FIB_LKUP_RET_NOT_FWDED || result == BPF_FIB_LKUP_RET_FWD_DISABLED)
-        return STEP_PASS; /* to this host itself, or to nobody that it would forward to: the stack knows which */
-    if (result != BPF_FIB_LKUP_RET_SUCCESS)
-        return FLB_DROP_no_return_path;
-    __builtin_memcpy(r->to.mac, fib.dmac, ETH_ALEN);
-    r->to.link = (__u16)(fib.ifindex & FLB_LINK_SLOT);
-    r->to.vlan[0] = 0;
-    r->to.vlan[1] = 0;
-    return STEP_NEXT;
-}
-
-static __attribute__((noinline)) int route_back4(hook_context* context, const struct packet* p, struct recipe* r)
-{
-    return route_back(0, context, p, r);
-}
-
-static __attribute__((noinline)) int route_back6(hook_context* context, const struct packet* p, struct recipe* r)
-{
-    return route_back(1, context, p, r);
-}
-
-/* Where the packet goes next: r->to, and the largest packet that fits there. STEP_DOWN: not there, see failover.h. */
+/* Where the packet goes next: r->to, and the largest packet that fits there. STEP_DOWN: not there, see failover.h;
+ * STEP_ONE_WAY: there, but see one_way.h. */
 FLB_INLINE int next_hop(
     const int v6, hook_context* context, const struct packet* p, struct recipe* r, const struct way* way)
 {
@@ -107,13 +68,15 @@ FLB_INLINE int next_hop(
     backend = bpf_map_lookup_elem(&backends, &backend_index);
     if (!backend)
         return FLB_DROP_not_configured;
-    if ((backend->flags & FAILOVER_FLAGS) != FLB_BACKEND_VALID) {
+    if ((backend->flags & (FAILOVER_FLAGS | FLB_BACKEND_ONE_WAY)) != FLB_BACKEND_VALID) {
         int step = failover_check(p, way, backend->flags);
 
         if (step)
             return step;
+        if (backend->flags & FLB_BACKEND_ONE_WAY)
+            return STEP_ONE_WAY;
     }
-    *(__u64*)&r->to = atomic_load((__u64*)&backend->hop);
+    *(__u64*)&r->to = atomic_load_word(&backend->hop);
     *(__u32*)r->to.vlan = atomic_load((__u32*)backend->hop.vlan);
     if (!*(__u64*)&r->to)
         return FLB_DROP_backend_unresolved;
@@ -132,19 +95,25 @@ FLB_INLINE int way_out(const struct packet* p, const struct recipe* r, const str
 }
 
 /* What is not the rule: a packet that cannot go on, of which the sender may have to be told (SENT), or which is left to
- * the stack; the first fragment of a datagram. */
+ * the stack; the first fragment of a datagram. Who listens to drops is told here of all of them that a flow or a
+ * service is known of. */
 FLB_INLINE int exception(
     const int v6, hook_context* context, const struct packet* p, const struct recipe* r, __u32 direction, int step)
 {
-    __u16 reason = (__u16)step;
+    __u16 reason = STEP_IS_RESET(step) ? (__u16)STEP_RESET_REASON(step) : step > 0 ? (__u16)step : FLB_DROP_none;
 
+    if (reason)
+        sample_drop(v6, p, reason, r->backend);
     if (reason == FLB_DROP_ttl_exceeded || reason == FLB_DROP_too_big)
         return answer_packet(v6, context, p, r, direction, step);
     if (step == STEP_PASS && p->fragment)
         return v6 ? fragment_pass6(context, p) : fragment_pass4(context, p);
     if (step)
         return step;
-    return v6 ? fragment_first6(context, p, r, direction) : fragment_first4(context, p, r, direction);
+    step = v6 ? fragment_first6(context, p, r, direction) : fragment_first4(context, p, r, direction);
+    if (step > 0 && step < SENT)
+        sample_drop(v6, p, (__u32)step, r->backend);
+    return step;
 }
 
 static __attribute__((noinline)) int exception4(
@@ -184,6 +153,71 @@ FLB_INLINE int reconsider(const int v6, const struct packet* p, int step, struct
     return step == STEP_PASS ? decide_prepared(v6, r, way) : step;
 }
 
+FLB_INLINE int finish(int step, int verdict)
+{
+    if (step == STEP_NEXT)
+        return verdict;
+    if (step >= SENT)
+        return step & 0xff;
+    if (step < 0)
+        return HOOK_PASS;
+    count_drop((__u32)step);
+    return HOOK_DROP;
+}
+
+/* The end of the way to a `dsr` or `ipip` backend; gives the program's verdict. */
+FLB_INLINE int go_one_way(const int v6, hook_context* context, struct packet* p, __u32 backend, int step)
+{
+    __u32 zero = 0;
+    struct slow* s = bpf_map_lookup_elem(&slow_memory, &zero);
+
+    if (!s)
+        return finish(FLB_DROP_not_configured, HOOK_DROP);
+    if (!step)
+        step = v6 ? one_way6(context, p, backend, p->fragment) : one_way4(context, p, backend, p->fragment);
+    if (step < SENT) {
+        s->recipe.backend = backend;
+        step = except(v6, context, p, &s->recipe, FROM_CLIENT, step);
+    }
+    return finish(step, HOOK_DROP);
+}
+
+__attribute__((noinline)) int go_one_way4(hook_context* context, struct packet* p, __u32 backend, int step)
+{
+    return p ? go_one_way(0, context, p, backend, step) : HOOK_DROP;
+}
+
+__attribute__((noinline)) int go_one_way6(hook_context* context, struct packet* p, __u32 backend, int step)
+{
+    return p ? go_one_way(1, context, p, backend, step) : HOOK_DROP;
+}
+
+/* The same for a new flow: the slow path has picked the backend. */
+FLB_INLINE int begin_one_way(const int v6, hook_context* context, struct packet* p)
+{
+    __u32 zero = 0;
+    struct slow* s = bpf_map_lookup_elem(&slow_memory, &zero);
+    int step;
+
+    if (!s)
+        return finish(FLB_DROP_not_configured, HOOK_DROP);
+    step = v6 ? decide_one_way6(s) : decide_one_way4(s);
+    hook_segment(context, p);
+    if (!step && p->ttl <= 1)
+        step = FLB_DROP_ttl_exceeded;
+    return v6 ? go_one_way6(context, p, s->recipe.backend, step) : go_one_way4(context, p, s->recipe.backend, step);
+}
+
+__attribute__((noinline)) int begin_one_way4(hook_context* context, struct packet* p)
+{
+    return p ? begin_one_way(0, context, p) : HOOK_DROP;
+}
+
+__attribute__((noinline)) int begin_one_way6(hook_context* context, struct packet* p)
+{
+    return p ? begin_one_way(1, context, p) : HOOK_DROP;
+}
+
 /* STEP_NEXT: *verdict is what the program returns. */
 FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, int* verdict)
 {
@@ -201,6 +235,10 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
             step = decide_unknown(v6, p, &r, &way);
         else if (step == STEP_SYN_AGAIN)
             step = reconsider(v6, p, step, &r, &way);
+        if (step == STEP_ONE_WAY) {
+            *verdict = v6 ? begin_one_way6(context, p) : begin_one_way4(context, p);
+            return STEP_NEXT;
+        }
         if (step)
             return except(v6, context, p, &r, way.direction, step);
     }
@@ -210,8 +248,16 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
     step = next_hop(v6, context, p, &r, &way);
     if (step == STEP_DOWN) {
         step = reconsider(v6, p, step, &r, &way);
-        if (!step)
+        if (!step) {
             step = v6 ? next_hop6(context, p, &r, &way) : next_hop4(context, p, &r, &way);
+        } else if (step == STEP_ONE_WAY) {
+            *verdict = v6 ? begin_one_way6(context, p) : begin_one_way4(context, p);
+            return STEP_NEXT;
+        }
+    }
+    if (step == STEP_ONE_WAY) {
+        *verdict = v6 ? go_one_way6(context, p, r.backend, STEP_NEXT) : go_one_way4(context, p, r.backend, STEP_NEXT);
+        return STEP_NEXT;
     }
     if (step)
         return except(v6, context, p, &r, way.direction, step);
@@ -226,8 +272,8 @@ FLB_INLINE int forward(const int v6, hook_context* context, struct packet* p, in
     count_packet(r.backend, way.direction, p->length);
     step = hook_rewrite(v6, context, p, &r, out);
     if (step)
-        return step;
-    *verdict = hook_send(context, out);
+        return except(v6, context, p, &r, way.direction, step);
+    *verdict = hook_send_straight(context, out);
     return STEP_NEXT;
 }
 
@@ -245,18 +291,6 @@ FLB_INLINE int answer_with_reset(const int v6, hook_context* context, struct pac
     count_drop(reason);
     *verdict = hook_send(context, out);
     return STEP_NEXT;
-}
-
-FLB_INLINE int finish(int step, int verdict)
-{
-    if (step == STEP_NEXT)
-        return verdict;
-    if (step >= SENT)
-        return step & 0xff;
-    if (step < 0)
-        return HOOK_PASS;
-    count_drop((__u32)step);
-    return HOOK_DROP;
 }
 
 /* Other stations' broken packets are not ours to judge. */
@@ -278,6 +312,9 @@ FLB_INLINE int forward_network(const int v6, hook_context* context, struct slow*
         return FLB_DROP_ttl_exceeded;
     step =
         v6 ? next_hop6(context, &s->packet, &s->recipe, &s->way) : next_hop4(context, &s->packet, &s->recipe, &s->way);
+    if (step == STEP_ONE_WAY)
+        return v6 ? one_way6(context, &s->packet, s->recipe.backend, 0)
+                  : one_way4(context, &s->packet, s->recipe.backend, 0);
     if (!step)
         step = way_out(&s->packet, &s->recipe, &s->way, &out);
     if ((__u16)step == FLB_DROP_too_big)
@@ -301,15 +338,26 @@ __attribute__((noinline)) int forward_network6(hook_context* context, struct slo
     return s ? forward_network(1, context, s) : FLB_DROP_not_configured;
 }
 
-/* ICMP messages, and fragments that are not the first: what parse gave up with `step`. */
+/* ICMP messages, fragments that are not the first, and what is broken: what parse gave up with `step`. */
 FLB_INLINE int aside(const int v6, hook_context* context, const struct packet* p, int step)
 {
     __u32 zero = 0;
     struct slow* s = bpf_map_lookup_elem(&slow_memory, &zero);
 
+    if (step > 0) {
+        sample_unparsed(v6, p, (__u32)step);
+        return step;
+    }
     if (!s || !is_for_us(context))
         return STEP_PASS;
     s->packet = *p;
+    if (step == STEP_ICMP) {
+        for (int i = 0; i < FLOW_KEY_WORDS(v6); i++)
+            s->packet.key.w[i] = 0;
+        s->packet.protocol = v6 ? IPPROTO_ICMPV6 : IPPROTO_ICMP;
+    }
+    s->packet.key.w[v6 ? 0 : 1] = 0; /* no ports */
+    s->packet.tcp_flags = 0;
     s->way.direction = FROM_CLIENT;
     s->way.orphan = 0;
     s->way.decided = 1; /* a backend that is down gets what is on its way to it */
@@ -317,8 +365,12 @@ FLB_INLINE int aside(const int v6, hook_context* context, const struct packet* p
         step = v6 ? icmp6(context, s) : icmp4(context, s);
     else
         step = v6 ? fragment_follow6(context, s) : fragment_follow4(context, s);
-    if (!step)
+    if (step == STEP_TUNNEL)
+        step = v6 ? icmp_tunnel6(context, s) : icmp_tunnel4(context, s);
+    else if (!step)
         step = v6 ? forward_network6(context, s) : forward_network4(context, s);
+    if (step > 0 && step < SENT)
+        sample_drop(v6, &s->packet, (__u32)step, 0);
     return step ? step : SENT | s->verdict;
 }
 
@@ -347,7 +399,7 @@ FLB_INLINE int pipeline(hook_context* context)
     if (step > 0 && !is_for_us(context))
         step = STEP_PASS;
     if (step) {
-        if (step < STEP_PASS)
+        if (step != STEP_PASS)
             step = v6 ? aside6(context, &p, step) : aside4(context, &p, step);
         return finish(step, verdict);
     }

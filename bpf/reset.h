@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * reset: turns a client's segment into the RST that answers it (RFC 9293, 3.10.7.1), in place, and sends it back where
+ * reset: turns a segment into the RST that answers it (RFC 9293, 3.10.7.1), in place, and sends it back where
  * it came from: seq is its ack; without ACK, as for a SYN, seq is 0 and what it occupies is acknowledged. Headers with
  * options or extensions are not answered, only dropped.
  */

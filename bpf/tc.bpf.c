@@ -6,7 +6,9 @@
 SEC("tc")
 int flb_tc(struct __sk_buff* context)
 {
-    return pipeline(context);
+    int verdict = express(context);
+
+    return verdict == EXPRESS_OFF ? pipeline(context) : verdict;
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -50,6 +50,13 @@ FLB_INLINE void decide_from_key(const int v6, struct direction_words* d, const s
     d->ports = decide_ports(v6, key);
 }
 
+/* A backend without a port of its own gets the one that the client's packet is addressed to. */
+FLB_INLINE void decide_set_port(struct direction_words* d, __be16 port)
+{
+    if (port)
+        d->ports = (d->ports & 0xffff) | (__u32)port << 16;
+}
+
 /* The key of the packets that answer packets which left as `d`. */
 FLB_INLINE void decide_reply_key(const int v6, struct flow_key* key, const struct direction_words* d, __u8 protocol)
 {

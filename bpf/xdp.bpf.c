@@ -6,7 +6,9 @@
 SEC("xdp")
 int flb_xdp(struct xdp_md* context)
 {
-    return pipeline(context);
+    int verdict = express(context);
+
+    return verdict == EXPRESS_OFF ? pipeline(context) : verdict;
 }
 
 char LICENSE[] SEC("license") = "GPL";

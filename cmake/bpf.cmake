@@ -4,6 +4,10 @@ find_program(BPF_CLANG NAMES clang-19 REQUIRED)
 find_program(BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
 
 set(bpf_out ${CMAKE_BINARY_DIR}/bpf)
+set(bpf_definitions)
+if(FEATHERLB_OTHER_LAYOUT)
+    list(APPEND bpf_definitions -DFEATHERLB_OTHER_LAYOUT)
+endif()
 file(MAKE_DIRECTORY ${bpf_out})
 file(GLOB bpf_headers CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/bpf/*.h ${CMAKE_SOURCE_DIR}/include/featherlb/*.h)
 
@@ -18,7 +22,7 @@ function(add_bpf_skeletons name)
         add_custom_command(
             OUTPUT ${object}
             COMMAND ${BPF_CLANG} -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror
-                    -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/bpf
+                    ${bpf_definitions} -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/bpf
                     -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE} -c ${source} -o ${object}
             DEPENDS ${source} ${bpf_headers}
             VERBATIM)

@@ -11,7 +11,15 @@
 
 #include <linux/types.h>
 
-#define FLB_ABI 3
+#include "featherlb/reasons.h"
+
+#ifdef FEATHERLB_OTHER_LAYOUT /* a build that only tests make, to upgrade to and from: some fields change places */
+#define FLB_ABI 1004
+#define FLB_OR(ours, other) other
+#else
+#define FLB_ABI 4
+#define FLB_OR(ours, other) ours
+#endif
 
 /* ---- limits ------------------------------------------------------------------------------------------ */
 #define FLB_WAYS 4               /* entries in a set of the flow table */
@@ -29,51 +37,9 @@
 #define FLB_LIMIT_WAYS 4         /* sources in a set of `limit_counts` */
 #define FLB_RATE_WAYS 8          /* sources in a set of `limit_rates` */
 #define FLB_MAX_EVENTS 8         /* room for events in one processor's counters */
-
-/* ---- why a packet was not forwarded ------------------------------------------------------------------- */
-/* X(name, text): the enum, the text that people see and the metric label `name` come from this one list.
- * Append only: numbers are stored in pinned maps. */
-#define FLB_DROP_REASONS(X)                                                                                            \
-    X(truncated, "the packet ends before its headers do")                                                              \
-    X(bad_length, "a length field disagrees with the packet")                                                          \
-    X(bad_tcp_header, "the TCP header length is impossible")                                                           \
-    X(bad_tcp_flags, "TCP flags that open no connection and belong to none (SYN with FIN or RST, none)")               \
-    X(extension_headers, "more IPv6 extension headers than are followed")                                              \
-    X(fragment, "a fragment whose first one was not seen before it, or was not forwarded")                             \
-    X(ttl_exceeded, "TTL or hop limit used up")                                                                        \
-    X(no_flow, "TCP segment of a connection that is not known; answered with RST where it may be")                     \
-    X(no_backend, "the service has no backend that takes connections")                                                 \
-    X(backend_unresolved, "the link address of the backend's next hop is not known yet")                               \
-    X(no_return_path, "no route or link address for the way back to the client")                                       \
-    X(table_full, "no room in the flow table that a new connection may take")                                          \
-    X(table_contended, "another processor held the set of the flow table for too long")                                \
-    X(ports_exhausted, "no free source port towards the backend")                                                      \
-    X(tuple_in_use, "the backend already has a connection with this client address and port")                          \
-    X(too_big, "larger than the way out carries")                                                                      \
-    X(not_configured, "a table names a service, backend or interface that is not there")                               \
-    X(rewrite_failed, "the kernel refused to change the packet")                                                       \
-    X(superseded, "answer of a backend that the client's SYN has left for another one")                                \
-    X(backend_down, "packet of a connection whose backend is down; answered with RST")                                 \
-    X(refused, "all backends of the service are down; answered with RST")                                              \
-    X(denied, "the source is not on the service's `allow` list, or on its `deny` list")                                \
-    X(source_rate, "the source opens more connections a second than it may")                                           \
-    X(source_connections, "the source has as many open connections as it may")                                         \
-    X(icmp_broken, "an ICMP error for a connection of ours that quotes less of the packet than it must")
-
-#define FLB_ENUM_REASON(name, text) FLB_DROP_##name,
-enum flb_drop_reason { FLB_DROP_none = 0, FLB_DROP_REASONS(FLB_ENUM_REASON) FLB_DROP_REASON_COUNT };
-#undef FLB_ENUM_REASON
-
-/* ---- what else is counted ------------------------------------------------------------------------------ */
-/* X(name, text), as above: nothing was dropped, but something was not done for want of room. Append only. */
-#define FLB_EVENTS(X)                                                                                                  \
-    X(evicted, "connections that were not proven yet and had to give way to others, for want of room")                 \
-    X(source_uncounted, "open connections that their source's limit does not know, for want of room")                  \
-    X(pin_refused, "connections whose client was not pinned to its backend, for want of room")
-
-#define FLB_ENUM_EVENT(name, text) FLB_EVENT_##name,
-enum flb_event { FLB_EVENTS(FLB_ENUM_EVENT) FLB_EVENT_COUNT };
-#undef FLB_ENUM_EVENT
+#define FLB_MAX_LISTENERS 262144 /* addresses and ports that services listen on, and addresses for fragments */
+#define FLB_MAX_SOURCES 131072   /* addresses and ports that `dnat` backends answer from */
+#define FLB_MOST_COMPARED 1024   /* backends of a service whose pick compares them all */
 
 /* ---- addresses ---------------------------------------------------------------------------------------- */
 /* 16 bytes for both families: IPv4 stands in the first four, the rest is zero. The family stands elsewhere. */
@@ -111,6 +77,8 @@ struct flb_iface {
 };
 #define FLB_IFACE_ATTACHED 1u /* one of our programs runs on its ingress */
 #define FLB_IFACE_REDIRECT 2u /* XDP_TX loses frames on this driver (veth): redirect to itself instead */
+/* A veth whose other end is in another network namespace: TC hands frames over to it without the queue between them. */
+#define FLB_IFACE_PEER 4u
 
 /* Hash map `listeners`: what a client's packet is addressed to -> the service. */
 struct flb_listener_key {
@@ -124,7 +92,8 @@ struct flb_listener {
     __u32 flags;   /* none yet */
 };
 /* Rows for fragments that came before their first one: family | FLB_FAMILY_ADDRESS and port 0 say that something
- * listens at this address under this protocol, or that connections to backends come from it. No packet is looked up
+ * listens at this address under this protocol, that connections to backends come from it, or (protocol IPIP) that a
+ * tunnel leads there. No packet is looked up
  * under such a family. `service` is 0. */
 #define FLB_FAMILY_ADDRESS 0x80
 
@@ -144,23 +113,27 @@ enum flb_pick {
     FLB_PICK_TURN = 0,   /* a counter shared by all processors, modulo the length: (weighted) round robin */
     FLB_PICK_RANDOM = 1, /* uniform over the slots */
     FLB_PICK_HASH_5TUPLE = 2,
-    FLB_PICK_HASH_ADDRESSES = 3
+    FLB_PICK_HASH_ADDRESSES = 3,
+    /* The slots are the backends that take connections, each once; by their records in `backend_loads`: */
+    FLB_PICK_LEAST = 4,   /* fewest open connections for their weight, of all of them */
+    FLB_PICK_TWO = 5,     /* of two at random */
+    FLB_PICK_RESPONSE = 6 /* least response time * (open + 1) / weight, of all of them */
 };
 
 /* Map `services`. */
 struct flb_service {
     __u64 slots;          /* offset << 32 | length, in backend numbers of map `slots`; swapped by one store; 0: none */
     __u32 flags;          /* FLB_SERVICE_* */
-    __u8 family;          /* FLB_IPV4 or FLB_IPV6, of listeners and backends */
+    __u8 family;          /* FLB_IPV4 or FLB_IPV6, of the listeners; but in `ipip` also of the backends */
     __u8 forward;         /* enum flb_forward */
     __u8 pick;            /* enum flb_pick */
     __u8 affinity_prefix; /* bits of a client's address that one pin stands for */
     __u64 pick_seed;      /* configured; the same on every balancer */
-    __u32 affinity_ticks; /* a pin lives that long after its last use; 0: no affinity */
-    __u32 refused_ticks;  /* a backend that refused a connection is avoided that long; 0: it is not */
-    __u32 source_rate;    /* new connections a minute that one source may open; 0: any number */
-    __u32 source_burst;   /* that it may open at once after a pause */
-    __u32 source_connections; /* open, proven connections that one source may have; 0: any number */
+    __u32 FLB_OR(affinity_ticks, refused_ticks); /* a pin lives that long after its last use; 0: no affinity */
+    __u32 FLB_OR(refused_ticks, affinity_ticks); /* a backend that refused is avoided that long; 0: it is not */
+    __u32 source_rate;                           /* new connections a minute that one source may open; 0: any number */
+    __u32 source_burst;                          /* that it may open at once after a pause */
+    __u32 source_connections;                    /* open, proven connections that one source may have; 0: any number */
     __u8 pad[20];
 };
 #define FLB_SERVICE_VALID 1u
@@ -168,6 +141,9 @@ struct flb_service {
 /* A SYN that its backend has not answered goes to another one when it is repeated. */
 #define FLB_SERVICE_SYN_FAILOVER 4u
 #define FLB_SERVICE_LISTS 8u /* it has `allow` or `deny` */
+/* Response times are measured: from the client's first payload to the backend's, or from SYN to SYN-ACK. */
+#define FLB_SERVICE_MEASURE_FIRST_BYTE 16u
+#define FLB_SERVICE_MEASURE_HANDSHAKE 32u
 
 /* LPM trie `prefixes`: whether clients of a network may open connections to a service with FLB_SERVICE_LISTS. The
  * most specific prefix decides; where there is none, they may. */
@@ -212,12 +188,13 @@ struct flb_slot_chunk {
 struct flb_backend {
     struct flb_addr address;
     struct flb_hop hop; /* next hop towards it; all zero while unresolved */
-    __be16 port;
-    __u16 mtu;        /* of the route to it */
-    __u32 flags;      /* FLB_BACKEND_* */
-    __u32 service;    /* index in `services` */
-    __u32 snat_first; /* index in `snat_addresses` of the addresses that connections to it may come from */
-    __u32 snat_count; /* 0 where the service does not need one */
+    __be16 port;        /* 0: the one that the client's packet is addressed to */
+    __u16 mtu;          /* of the route to it */
+    __u32 flags;        /* FLB_BACKEND_* */
+    __u32 service;      /* index in `services` */
+    __u32 snat_first;   /* index in `snat_addresses` of the addresses that connections to it may come from; `ipip`: of
+                         * the outer source */
+    __u32 snat_count;   /* 0 where the service does not need one */
     __u8 pad[16];
 };
 #define FLB_BACKEND_VALID 1u
@@ -231,6 +208,9 @@ struct flb_backend {
 /* Its packets may come by another side than its hop, even by the client's: a `snat` address lives there. */
 #define FLB_BACKEND_ANY_SIDE 256u
 #define FLB_BACKEND_DOWN 128u /* by its health check, used or not: for a daemon that adopts the record */
+#define FLB_BACKEND_DSR 512u  /* as the service's `forward`: the fast path reads this record anyway */
+#define FLB_BACKEND_IPIP 1024u
+#define FLB_BACKEND_ONE_WAY (FLB_BACKEND_DSR | FLB_BACKEND_IPIP)
 
 /* Map `backend_marks`, index as in `backends`: what the programs learned of a backend; written only when it refuses a
  * connection (RST for a SYN). */
@@ -239,9 +219,27 @@ struct flb_backend_mark {
     __u64 refused;     /* connections, since the number stands for this backend */
 };
 
-/* Map `snat_addresses`. */
+/* Map `backend_loads`, index as in `backends`: what a pick weighs. */
+struct flb_backend_load {
+    __u32 open;     /* owners in the flow table in a state of FLB_FLOW_LOAD: rule 8 of bpf/flow.h */
+    __u32 weight;   /* in hundredths, slow start included; written by the daemon; together with `open` one word */
+    __u64 response; /* smoothed response time and when it was measured, as in bpf/response.h; 0: none yet */
+};
+
+/* Maps `service_responses` and `backend_responses`, index as in `services` and `backends`. */
+#define FLB_RESPONSE_BUCKETS 30
+struct flb_response_histogram {
+    __u64 count[FLB_RESPONSE_BUCKETS]; /* bucket i: below 2^i microseconds, and not in one before it; the last: the rest
+                                        */
+    __u64 sum_us;
+    __u64 smoothed; /* of a service: as flb_backend_load.response, over all its backends */
+};
+
+/* Map `snat_addresses`: sources of connections to backends; `ipip`: of the outer header. */
 struct flb_snat_address {
     struct flb_addr address;
+    __u8 bits; /* `ipip`: so many are fixed, the rest is filled from the flow's hash; 0: all are */
+    __u8 pad[FLB_OR(7, 15)];
 };
 
 /* Map `prefilter`: for each hash of an address (flb_prefilter_index), what an address with this hash may be.
@@ -252,6 +250,7 @@ struct flb_prefilter {
 #define FLB_KIND_LISTENER 1u /* as destination: a service may listen there */
 #define FLB_KIND_SNAT 2u     /* as destination: replies to our source addresses */
 #define FLB_KIND_BACKEND 4u  /* as source: a `dnat` backend */
+#define FLB_KIND_TUNNEL 8u   /* as destination of a packet that an ICMP error quotes: an `ipip` backend */
 
 /* Map `names`: the service's name, for a daemon that adopts what is pinned. The programs do not read it. */
 struct flb_name {
@@ -277,12 +276,25 @@ enum flb_flow_state {
     FLB_FLOW_FIN_CLIENT = 17,  /* the client closed its half */
     FLB_FLOW_FIN_BACKEND = 18,
     FLB_FLOW_UDP_STREAM = 19,
-    FLB_FLOW_REPLY = 20,         /* entry of the backend's direction; its owner was proven */
-    FLB_FLOW_CLOSED_CLIENT = 21, /* both closed, the client first (it waits in TIME_WAIT); replaceable at once */
-    FLB_FLOW_CLOSED_BACKEND = 22,
-    FLB_FLOW_RESET = 23, /* RST seen; only shortens the timeout */
+    FLB_FLOW_AWAITING = 20,       /* established, and measured: the client's first payload has not come yet */
+    FLB_FLOW_MEASURING = 21,      /* it has come; the backend's has not */
+    FLB_FLOW_REPLY = 22,          /* entry of the backend's direction; its owner was proven */
+    FLB_FLOW_REPLY_MEASURED = 23, /* the same, while the owner waits for the backend's first payload */
+    FLB_FLOW_CLOSED_CLIENT = 24,  /* both closed, the client first (it waits in TIME_WAIT); replaceable at once */
+    FLB_FLOW_CLOSED_BACKEND = 25,
+    FLB_FLOW_CLOSED_ONE_WAY = 26, /* dsr, ipip: the client closed its half, the backend's is not seen; replaceable */
+    FLB_FLOW_RESET = 27,          /* RST seen; only shortens the timeout */
+    FLB_FLOW_KILLED = 28,         /* TCP, ended by an operator: both sides are answered with RST; replaceable */
     FLB_FLOW_STATES = 32
 };
+/* The states, as bits, in which an owner is one of the open connections that `backend_loads` counts. */
+/* States of entries of the backend's direction. */
+#define FLB_FLOW_REPLIES                                                                                               \
+    (1u << FLB_FLOW_REPLY_NEW | 1u << FLB_FLOW_SUPERSEDED | 1u << FLB_FLOW_REPLY | 1u << FLB_FLOW_REPLY_MEASURED)
+#define FLB_FLOW_LOAD                                                                                                  \
+    (1u << FLB_FLOW_SYN | 1u << FLB_FLOW_SYN_ACK | 1u << FLB_FLOW_MIDSTREAM | 1u << FLB_FLOW_UDP_NEW |                 \
+        1u << FLB_FLOW_UDP_REPLIED | 1u << FLB_FLOW_ESTABLISHED | 1u << FLB_FLOW_FIN_CLIENT |                          \
+        1u << FLB_FLOW_FIN_BACKEND | 1u << FLB_FLOW_UDP_STREAM | 1u << FLB_FLOW_AWAITING | 1u << FLB_FLOW_MEASURING)
 
 /* Control word: age 0-31 (ticks, when last seen), state 32-38, counted 39, overflow mark 40, lock 41, generation
  * 42-63. */
@@ -296,18 +308,20 @@ enum flb_flow_state {
 /* What both families share: the first 40 bytes of an entry. Each direction of a connection has one. */
 struct flb_flow {
     __u64 ctl;
-    __u32 backend;         /* index in `backends` */
-    __u32 pair;            /* the other direction's entry: set * FLB_WAYS + way */
-    __be16 sport;          /* new source port */
-    __be16 dport;          /* new destination port */
-    __u16 addresses_delta; /* one's complement sum that the new addresses add to a checksum */
-    __u16 ports_delta;     /* and the new ports */
-    struct flb_hop hop;    /* where the client's frames come from, in both entries: in the owner to notice that
-                            * it changed, in the reply to send there */
-    __u32 aux;             /* owner: sequence number that proves the client (state SYN_ACK), before that the jiffies
-                            * when the flow was made, low 32 bits;
-                            * reply: generation of the owner */
+    __u32 FLB_OR(backend, pair); /* index in `backends` */
+    __u32 FLB_OR(pair, backend); /* the other direction's entry: set * FLB_WAYS + way; FLB_NO_PAIR: there is none */
+    __be16 sport;                /* new source port */
+    __be16 dport;                /* new destination port */
+    __u16 addresses_delta;       /* one's complement sum that the new addresses add to a checksum */
+    __u16 ports_delta;           /* and the new ports */
+    struct flb_hop hop;          /* where the client's frames come from, in both entries: in the owner to notice that
+                                  * it changed, in the reply to send there */
+    __u32 aux; /* owner: sequence number that proves the client (state SYN_ACK), before that the jiffies
+                * when the flow was made, low 32 bits, or microseconds (bpf/measure.h); without a pair: the
+                * time when it was made, in units of 1,024 nanoseconds, low 32 bits;
+                * reply: generation of the owner */
 };
+#define FLB_NO_PAIR 0xffffffffu /* `dsr`, `ipip`: the backend's answers do not come by here */
 
 struct flb_tuple4 {
     __be32 saddr;
@@ -387,11 +401,14 @@ struct flb_settings {
     __u32 timeout[FLB_FLOW_STATES]; /* ticks; by state of the owner */
     __u16 snat_port_first;          /* host byte order */
     __u16 snat_port_count;
-    __u32 snat_stride;  /* step through the (address, port) pairs; coprime to their number */
-    __u64 flow_seed[2]; /* of the flow table's hash; never changes while the table lives */
-    __u32 boot_id;      /* low bits of the kernel's boot id: pins do not outlive a boot */
-    __u32 hz;           /* jiffies in a second, as measured */
-    __u8 pad[24];
+    __u32 snat_stride;   /* step through the (address, port) pairs; coprime to their number */
+    __u64 flow_seed[2];  /* of the flow table's hash; never changes while the table lives */
+    __u32 boot_id;       /* low bits of the kernel's boot id: pins do not outlive a boot */
+    __u32 hz;            /* jiffies in a second, as measured */
+    __u64 sampled;       /* what is asked for: samples.h */
+    __u32 sampled_until; /* tick */
+    __u32 copying_until; /* tick: until then packets of unknown connections are held back, see bpf/copying.h; 0: no */
+    __u8 pad[8];
 };
 
 /* Constants of a loaded program (.rodata `flb_load`): sizes of the maps that it is loaded with. */
@@ -464,6 +481,9 @@ FLB_ASSERT(sizeof(struct flb_rate_set) == 64);
 FLB_ASSERT(sizeof(struct flb_pin_key) == 24);
 FLB_ASSERT(sizeof(struct flb_backend) == 64);
 FLB_ASSERT(sizeof(struct flb_backend_mark) == 16);
+FLB_ASSERT(sizeof(struct flb_snat_address) == FLB_OR(24, 32));
+FLB_ASSERT(sizeof(struct flb_backend_load) == 16);
+FLB_ASSERT(sizeof(struct flb_response_histogram) == 256);
 FLB_ASSERT(sizeof(struct flb_flow) == 40);
 FLB_ASSERT(sizeof(struct flb_tuple4) == 16);
 FLB_ASSERT(sizeof(struct flb_flow4) == 64);

@@ -200,7 +200,7 @@ std::optional<Endpoint> Endpoint::parse(std::string_view text)
 std::string Endpoint::to_string() const
 {
     const std::string host = address.to_string();
-    return (address.is_ipv4() ? host : "[" + host + "]") + ":" + std::to_string(port);
+    return (address.is_ipv4() ? host : "[" + host + "]") + (port == 0 ? "" : ":" + std::to_string(port));
 }
 
 std::string_view to_string(Family family)

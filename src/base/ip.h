@@ -51,6 +51,7 @@ struct Endpoint {
 
     // "10.0.0.1:80", "[2001:db8::1]:80".
     [[nodiscard]] static std::optional<Endpoint> parse(std::string_view text);
+    // The same; without a port (0), which parse() does not take, "10.0.0.1", "[2001:db8::1]".
     [[nodiscard]] std::string to_string() const;
     friend auto operator<=>(const Endpoint&, const Endpoint&) = default;
 };

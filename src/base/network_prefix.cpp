@@ -15,6 +15,11 @@ NetworkPrefix NetworkPrefix::of(const IpAddress& address, std::uint8_t bits)
     return {IpAddress::from_abi(bytes, address.family()), bits};
 }
 
+bool NetworkPrefix::contains(const IpAddress& other) const
+{
+    return other.family() == address.family() && of(other, bits) == *this;
+}
+
 std::string NetworkPrefix::to_string() const
 {
     return address.to_string() + "/" + std::to_string(bits);

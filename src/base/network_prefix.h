@@ -16,6 +16,7 @@ struct NetworkPrefix {
 
     // The network that the first `bits` bits of `address` name.
     [[nodiscard]] static NetworkPrefix of(const IpAddress& address, std::uint8_t bits);
+    [[nodiscard]] bool contains(const IpAddress& other) const; // false: also if it is of the other IP version
     [[nodiscard]] std::string to_string() const;
     friend auto operator<=>(const NetworkPrefix&, const NetworkPrefix&) = default;
 };

@@ -118,6 +118,15 @@ std::string quote(std::string_view text)
     return quoted + '"';
 }
 
+std::string meant(std::string_view word, const std::vector<std::string>& all)
+{
+    const std::vector<std::string_view> views(all.begin(), all.end());
+    const auto close = closest(word, views);
+    if (close)
+        return fmt::format("did you mean {}?", quote(*close));
+    return views.empty() ? "there is none" : fmt::format("there is {}", join(views));
+}
+
 std::string join(std::span<const std::string_view> words)
 {
     return fmt::format("{}", fmt::join(words.begin(), words.end(), ", "));

@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace featherlb {
 
@@ -22,6 +23,9 @@ namespace featherlb {
 // In double quotes; control and invisible characters and bytes that are not UTF-8 are spelled out; cut after
 // 60 characters.
 [[nodiscard]] std::string quote(std::string_view text);
+
+// What to do about a word that is none of these: "did you mean \"web\"?", else "there is web, dns".
+[[nodiscard]] std::string meant(std::string_view word, const std::vector<std::string>& all);
 
 // "a, b, c"
 [[nodiscard]] std::string join(std::span<const std::string_view> words);

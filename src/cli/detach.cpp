@@ -7,6 +7,7 @@
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "kernel/network.h"
+#include "kernel/probe_programs.h"
 
 namespace featherlb::cli {
 
@@ -34,6 +35,7 @@ int detach(const Arguments& arguments, Streams streams)
     if (const std::int64_t pid = daemon_on(arguments.pins, socket_of(arguments)); pid != 0)
         return complain(streams.err,
             {fmt::format("a daemon (pid {}) is running with {}", pid, arguments.pins), "end it first"}, exit_failed);
+    ProbePrograms::remove_left();
     const auto removed = DataPlane::detach(arguments.pins);
     if (!removed)
         return complain(streams.err, removed.error(), exit_failed);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <ostream>
+#include <variant>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -11,9 +12,6 @@ namespace featherlb::cli {
 
 namespace {
 
-// Names may take 5 s to resolve, and another reload may be under way.
-constexpr std::chrono::seconds timeout{30};
-
 int exit_code(const std::string& result)
 {
     if (result == "ok")
@@ -23,21 +21,33 @@ int exit_code(const std::string& result)
 
 } // namespace
 
+int plan(const Arguments& arguments, Streams streams)
+{
+    const auto asked = ask_daemon(arguments, {"GET", "/v1/plan", {}}, streams);
+    if (const int* code = std::get_if<int>(&asked))
+        return *code;
+    const auto& json = std::get<nlohmann::json>(asked);
+    const int code = exit_code(json.value("result", ""));
+    if (code != exit_ok)
+        streams.err << json.value("text", "") << '\n';
+    if (arguments.json)
+        print(streams.out, json);
+    else if (code == exit_ok)
+        streams.out << json.value("text", "");
+    else
+        streams.err << "featherlb: a reload would change nothing, for this reason\n";
+    return code;
+}
+
 int reload(const Arguments& arguments, Streams streams)
 {
-    const std::string socket = socket_of(arguments);
-    const Result<Reply> reply = ask_daemon(socket, "POST", "/v1/reload", timeout);
-    if (!reply)
-        return complain(streams.err, reply.error(), exit_unreachable);
-    const nlohmann::json json = nlohmann::json::parse(reply->body, nullptr, false);
-    if (!json.is_object() || !json.contains("result"))
-        return complain(
-            streams.err, {fmt::format("{} does not answer as featherlb does", socket), "check --socket"}, exit_failed);
+    const auto asked = ask_daemon(arguments, {"POST", "/v1/reload", {}}, streams);
+    if (const int* unreachable = std::get_if<int>(&asked))
+        return *unreachable;
+    const auto& json = std::get<nlohmann::json>(asked);
     const int code = exit_code(json.value("result", ""));
-    if (const std::string text = json.value("text", ""); !text.empty())
-        streams.err << text << '\n';
-    for (const auto& warning : json.value("warnings", nlohmann::json::array()))
-        streams.err << "warning: " << warning.get<std::string>() << '\n';
+    if (code != exit_ok)
+        streams.err << json.value("text", "") << '\n';
     if (arguments.json)
         print(streams.out, json);
     else if (code == exit_ok)

@@ -15,9 +15,13 @@
 #include "config/failure.h"
 #include "config/file.h"
 #include "config/lists.h"
+#include "config/measure.h"
+#include "config/metrics.h"
+#include "config/one_way.h"
 #include "config/rules.h"
 #include "config/section.h"
 #include "config/services.h"
+#include "config/sharing.h"
 #include "config/values.h"
 #include "config/words.h"
 
@@ -25,7 +29,7 @@ namespace featherlb {
 
 namespace {
 
-constexpr std::size_t most_shown = 20;
+constexpr std::size_t most_problems = 20;
 constexpr std::uint64_t largest_flows_max = 16'777'216;
 constexpr std::size_t longest_interface = 15; // IFNAMSIZ - 1
 constexpr std::size_t longest_socket = 107;   // sockaddr_un.sun_path without its terminator
@@ -85,9 +89,24 @@ std::optional<std::vector<InterfaceConfig>> read_interfaces(const Node& node, Pr
     return interfaces;
 }
 
+void read_admin_access(const Section& section, Config& config, Problems& problems)
+{
+    static constexpr std::array<std::uint32_t, words::socket_mode.size()> modes{0600, 0660, 0666};
+    AdminAccess& access = config.admin_access;
+    if (const Node* group = section.find("group")) {
+        access.group = read_name(*group, "admin.group", problems).value_or("");
+        config.admin_group_place = group->place;
+    }
+    if (const Node* mode = section.find("mode")) {
+        if (const auto index = read_word(*mode, "admin.mode", words::socket_mode, {}, problems))
+            access.mode = modes.at(*index);
+    }
+}
+
 void read_admin(const Node& node, Config& config, Problems& problems)
 {
     const Section section(node, keys::admin, "admin: {socket: /run/featherlb/admin.sock}", problems);
+    read_admin_access(section, config, problems);
     const Node* socket = section.find("socket");
     if (socket == nullptr)
         return;
@@ -170,7 +189,9 @@ ServiceDefaults read_defaults(const Node* node, Problems& problems)
     if (const Node* forward = section.find("forward"))
         defaults.forward = read_forward(*forward, problems);
     read_failure(section, defaults.failure, problems);
+    defaults.sharing = read_sharing(section, {}, problems);
     defaults.admission = read_admission(section, {}, problems);
+    defaults.measure = read_measure(section, problems);
     return defaults;
 }
 
@@ -183,10 +204,14 @@ Config read_config(const Node& root, Problems& problems)
         config.interfaces = read_interfaces(*interfaces, problems);
     if (const Node* admin = section.find("admin"))
         read_admin(*admin, config, problems);
+    if (const Node* metrics = section.find("metrics"))
+        config.metrics = read_metrics(*metrics, problems);
     if (const Node* flows = section.find("flows"))
         read_flows(*flows, config, problems);
     if (const Node* snat = section.find("snat"))
         read_snat(*snat, config, problems);
+    if (const Node* ipip = section.find("ipip"))
+        config.ipip = read_ipip(*ipip, problems);
     if (const Node* timeouts = section.find("timeouts"))
         read_timeouts(*timeouts, config, problems);
     if (const Node* seed = section.find("hash_seed"))
@@ -207,7 +232,7 @@ ConfigErrors make_errors(const std::string& file, std::vector<Problem> problems)
         problems.begin(), problems.end(), [&](const Problem& a, const Problem& b) { return key(a) < key(b); });
     ConfigErrors errors;
     errors.file = file;
-    errors.more = problems.size() > most_shown ? problems.size() - most_shown : 0;
+    errors.more = problems.size() > most_problems ? problems.size() - most_problems : 0;
     problems.resize(problems.size() - errors.more);
     errors.problems = std::move(problems);
     return errors;
@@ -241,6 +266,7 @@ tl::expected<Config, ConfigErrors> parse_config(std::string_view text, const std
     if (!problems.empty())
         return tl::unexpected(make_errors(name, problems.take()));
     config.file = name;
+    config.text = std::make_shared<const std::string>(text);
     return config;
 }
 
@@ -250,6 +276,27 @@ tl::expected<Config, ConfigErrors> load_config(const std::string& path)
     if (!text)
         return tl::unexpected(make_errors(path, {text.error()}));
     return parse_config(*text, path);
+}
+
+std::string DnsName::to_string() const
+{
+    return port == 0 ? host : fmt::format("{}:{}", host, port);
+}
+
+std::optional<std::uint16_t> only_port(const ServiceConfig& service)
+{
+    const std::vector<ListenerConfig>& all = service.listeners;
+    const bool same = std::all_of(all.begin(), all.end(), [&all](const ListenerConfig& listener) {
+        return listener.port == all.front().port && listener.more_ports == 0;
+    });
+    return same && !all.empty() ? std::optional(all.front().port) : std::nullopt;
+}
+
+std::string to_string(const ListenerConfig& listener)
+{
+    const std::string where = listener.address ? Endpoint{*listener.address, 0}.to_string() : "*";
+    const std::string more = listener.more_ports == 0 ? "" : fmt::format("-{}", listener.last_port());
+    return fmt::format("{}:{}{}/{}", where, listener.port, more, to_string(listener.protocol));
 }
 
 std::string_view to_string(Attach attach)
@@ -270,6 +317,11 @@ std::string_view to_string(Algorithm algorithm)
 std::string_view to_string(HealthType type)
 {
     return words::health_type[static_cast<std::size_t>(type)];
+}
+
+std::string_view to_string(Measure measure)
+{
+    return words::measure[static_cast<std::size_t>(measure)];
 }
 
 } // namespace featherlb

@@ -29,9 +29,25 @@ struct Place {
 };
 
 enum class Attach { automatic, xdp, xdp_generic, tc };
-enum class Forward { snat = FLB_SNAT, dnat = FLB_DNAT };
-enum class Algorithm { round_robin, weighted_round_robin, random, ip_hash, maglev };
-enum class HealthType { tcp, http };
+enum class Forward { snat = FLB_SNAT, dnat = FLB_DNAT, dsr = FLB_DSR, ipip = FLB_IPIP };
+enum class Algorithm {
+    round_robin,
+    weighted_round_robin,
+    random,
+    ip_hash,
+    maglev,
+    least_connections,
+    weighted_least_connections,
+    power_of_two,
+    weighted_response_time,
+    resource_based
+};
+// How response times are measured.
+enum class Measure { none, first_byte, handshake };
+enum class HealthType { tcp, http, https, udp, dns };
+enum class DnsRecord { a, aaaa };
+// What an answer must be to be good: NOERROR with a record of the kind, "no such name", or an answer at all.
+enum class DnsExpect { answer, nxdomain, any };
 enum class AllDown { drop, refuse };
 enum class BackendDown { keep, reset, rehash };
 
@@ -41,39 +57,83 @@ struct InterfaceConfig {
     Place place;
 };
 
-// `listen: "203.0.113.10:80/tcp"`. No address: "*", every address of the interfaces.
+// `listen: "203.0.113.10:80/tcp"`, or a range: "203.0.113.10:8000-8099/tcp". No address: "*", every address of the
+// interfaces.
 struct ListenerConfig {
     std::optional<IpAddress> address;
-    std::uint16_t port = 0;
+    std::uint16_t port = 0;       // the first
+    std::uint16_t more_ports = 0; // of a range: how many follow it
     Protocol protocol = Protocol::tcp;
     Place place;
+    [[nodiscard]] std::uint16_t last_port() const { return static_cast<std::uint16_t>(port + more_ports); }
+    [[nodiscard]] std::uint32_t count() const { return more_ports + 1u; }
 };
 
 struct DnsName {
     std::string host;
-    std::uint16_t port = 0;
+    std::uint16_t port = 0;            // 0: the one that the client used
+    std::chrono::seconds interval{10}; // from one look-up to the next
+    [[nodiscard]] std::string to_string() const;
 };
+
+inline constexpr std::uint32_t largest_weight = 1000;
+inline constexpr std::chrono::seconds longest_duration{std::int64_t{30} * 86400}; // drain_timeout, timeouts
 
 struct BackendConfig {
-    std::string name; // default: the address or DNS name as written
-    std::variant<Endpoint, DnsName> target;
-    std::uint32_t weight = 1; // 0 to 1000; 0 takes no new connections
+    std::string name;                          // default: the address or DNS name as written
+    std::variant<Endpoint, DnsName> target;    // port 0: a connection keeps the port that its client used
+    std::uint32_t weight = 1;                  // 0 to 1000; 0 takes no new connections
+    bool backup = false;                       // takes connections only while no other can
+    std::optional<std::uint16_t> agent_port{}; // nothing: the service's
     Place place;
+    bool from_file = false; // it stands in one of the service's files
 };
 
-// How a backend is asked whether it works: a TCP connection is opened, or a page is fetched over one.
+// `file: /etc/featherlb/web.yaml`: backends that stand in a file of their own, which is followed as it changes.
+struct BackendFile {
+    std::string path;         // absolute
+    std::uint32_t weight = 1; // of those that name none
+    bool backup = false;
+    Place place;
+    std::size_t fingerprint = 0; // of its text when it was read
+};
+
+// Text that many share; equal if it reads the same.
+struct SharedText {
+    std::shared_ptr<const std::string> text; // null: none
+    friend bool operator==(const SharedText& a, const SharedText& b)
+    {
+        return a.text == b.text || (a.text && b.text && *a.text == *b.text);
+    }
+};
+
+// How a backend is asked whether it works: a TCP connection is opened, a page is fetched over one, bytes or a question
+// of DNS are sent by UDP.
 struct HealthConfig {
     HealthType type = HealthType::tcp;
     std::optional<std::uint16_t> port; // nothing: the backend's own
     std::chrono::milliseconds interval{2000};
-    std::chrono::milliseconds timeout{1000}; // of a whole check; at most `interval`
-    std::uint32_t rise = 2;                  // good checks in a row that bring a backend up
-    std::uint32_t fall = 3;                  // failed ones that take it down
-    // http only
+    std::chrono::milliseconds fast_interval{0}; // from a failed check until it is up again; 0: `interval`
+    std::uint32_t jitter = 0;                   // percent of the interval by which a check begins later, at random
+    std::chrono::milliseconds timeout{1000};    // of a whole check; at most `interval`
+    std::uint32_t rise = 2;                     // good checks in a row that bring a backend up
+    std::uint32_t fall = 3;                     // failed ones that take it down
+    // http, https
     std::string path = "/";
-    std::string host; // the Host header; empty: address and port that are asked
+    std::string host; // the Host header and the server's name in TLS; empty: address and port that are asked
     std::uint16_t expect_first = 200;
     std::uint16_t expect_last = 299; // inclusive
+    std::string body;                // what the answer's body must contain
+    // https
+    bool verify = true; // the certificate: who signed it, until when it is good, for which name
+    SharedText ca;      // PEM; null: the certificates that the system trusts
+    // udp
+    std::string send;
+    std::string expect_bytes; // what the answer must contain; empty: an answer is not needed
+    // dns
+    std::string name;
+    DnsRecord record = DnsRecord::a;
+    DnsExpect expect_dns = DnsExpect::answer;
     friend bool operator==(const HealthConfig&, const HealthConfig&) = default;
 };
 
@@ -87,6 +147,22 @@ struct FailureConfig {
     bool syn_failover = true;
     std::chrono::seconds avoid_refused{5};             // 0: a backend that refuses is not avoided
     std::optional<std::chrono::seconds> drain_timeout; // nothing: a drain has no deadline
+};
+
+// Who on the backend tells how much it can take, in the protocol of HAProxy's agent checks.
+struct AgentConfig {
+    std::uint16_t port = 0; // at the backend's address
+    std::chrono::milliseconds interval{2000};
+    std::chrono::milliseconds timeout{1000}; // of a whole question; at most `interval`
+    std::chrono::milliseconds hold{30'000};  // a percentage counts for so long after the last report
+    std::string send;                        // first of all; empty: nothing
+    friend bool operator==(const AgentConfig&, const AgentConfig&) = default;
+};
+
+// How much of its weight a backend has at the moment.
+struct SharingConfig {
+    std::chrono::seconds slow_start{0}; // a backend that comes up has its full weight after that; 0: at once
+    std::optional<AgentConfig> agent;
 };
 
 // `affinity: {timeout: 10m}`: a client stays with its backend.
@@ -125,11 +201,18 @@ struct ServiceConfig {
     std::vector<ListenerConfig> listeners;
     Algorithm algorithm = Algorithm::maglev;
     Forward forward = Forward::snat;
-    std::vector<BackendConfig> backends;
+    std::vector<BackendConfig> backends; // those of `files` are among them
+    std::vector<BackendFile> files;
     FailureConfig failure;
+    SharingConfig sharing{};
     AdmissionConfig admission;
+    Measure measure = Measure::none;
     Place place;
 };
+
+// The port that all listeners of the service have; nothing if there are several. Where backends without a port of
+// their own are asked whether they work.
+[[nodiscard]] std::optional<std::uint16_t> only_port(const ServiceConfig& service);
 
 // Life of a flow without packets; docs/configuration.md, "timeouts", gives the meaning.
 struct Timeouts {
@@ -153,12 +236,36 @@ struct SnatConfig {
     Place place;
 };
 
+// `ipip: {source: 10.127.0.0/16}`: where the outer headers come from, IPv4 first; nothing: the address that the route
+// to the backend prefers. Bits behind the prefix vary with the flow.
+struct IpipConfig {
+    std::array<std::optional<NetworkPrefix>, 2> source;
+};
+
+// `metrics: {listen: "127.0.0.1:9420"}`
+struct MetricsConfig {
+    Endpoint listen; // 0.0.0.0, [::]: every address of this IP version
+    Place place;
+};
+
+// Who may use the admin socket, with `admin_socket` set when the daemon starts.
+struct AdminAccess {
+    std::string group;         // name or number; empty: the daemon's own
+    std::uint32_t mode = 0660; // 0600, 0660 or 0666
+    friend bool operator==(const AdminAccess&, const AdminAccess&) = default;
+};
+
 struct Config {
     std::string file;
+    std::shared_ptr<const std::string> text;                // what stands in it
     std::optional<std::vector<InterfaceConfig>> interfaces; // nothing: auto
     std::string admin_socket = "/run/featherlb/admin.sock";
-    std::uint32_t flows_max = 262144; // connections of each IP version
+    AdminAccess admin_access;
+    Place admin_group_place;
+    std::optional<MetricsConfig> metrics; // nothing: no port is opened
+    std::uint32_t flows_max = 262144;     // connections of each IP version
     SnatConfig snat;
+    IpipConfig ipip;
     Timeouts timeouts;
     std::uint64_t hash_seed = 0;                       // of the pick hash; the same on every balancer of a group
     std::optional<std::chrono::seconds> drain_timeout; // of `defaults`: for services that are no longer here
@@ -187,9 +294,28 @@ struct ConfigErrors {
 // The same for a text in memory; `name` stands for the file in messages.
 [[nodiscard]] tl::expected<Config, ConfigErrors> parse_config(std::string_view text, const std::string& name);
 
+// "203.0.113.10:80/tcp", "[2001:db8::10]:8000-8099/udp", "*:80/tcp"
+[[nodiscard]] std::string to_string(const ListenerConfig& listener);
+// Backends answer clients directly, so their answers are not seen.
+[[nodiscard]] constexpr bool is_one_way(Forward forward)
+{
+    return forward == Forward::dsr || forward == Forward::ipip;
+}
+// Whether the kernel compares the backends' loads for each new connection.
+// round-robin and least-connections know only whether a backend has a weight.
+[[nodiscard]] constexpr bool uses_weights(Algorithm algorithm)
+{
+    return algorithm != Algorithm::round_robin && algorithm != Algorithm::least_connections;
+}
+[[nodiscard]] constexpr bool picks_by_load(Algorithm algorithm)
+{
+    return algorithm >= Algorithm::least_connections && algorithm <= Algorithm::weighted_response_time;
+}
+
 [[nodiscard]] std::string_view to_string(Attach attach);
 [[nodiscard]] std::string_view to_string(Forward forward);
 [[nodiscard]] std::string_view to_string(Algorithm algorithm);
 [[nodiscard]] std::string_view to_string(HealthType type);
+[[nodiscard]] std::string_view to_string(Measure measure);
 
 } // namespace featherlb

@@ -231,7 +231,7 @@ Problem empty_file()
 
 } // namespace
 
-tl::expected<Node, std::vector<Problem>> parse_document(std::string_view text)
+tl::expected<Node, std::vector<Problem>> parse_document(std::string_view text, Node::Kind kind)
 {
     const Source source(text);
     if (auto problem = source.check())
@@ -254,9 +254,12 @@ tl::expected<Node, std::vector<Problem>> parse_document(std::string_view text)
     if (!problems.empty())
         return tl::unexpected(std::move(problems));
     Node root = builder.take_root();
-    if (root.kind == Node::Kind::null)
+    if (root.kind == Node::Kind::null && kind == Node::Kind::mapping)
         return tl::unexpected(std::vector<Problem>{empty_file()});
-    if (root.kind != Node::Kind::mapping)
+    if (root.kind != kind && kind == Node::Kind::sequence)
+        return tl::unexpected(std::vector<Problem>{
+            {root.place, "the file must consist of a list", R"(write [{targets: ["10.0.1.11:8080"]}], or [])"}});
+    if (root.kind != kind)
         return tl::unexpected(std::vector<Problem>{{root.place, "the file must consist of settings (key: value)",
             "begin with services:, interfaces: or the like"}});
     return root;

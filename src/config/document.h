@@ -32,7 +32,8 @@ struct Entry {
     Node value;
 };
 
-// `text` is all of the file. The root is a mapping. Fails with at least one problem.
-[[nodiscard]] tl::expected<Node, std::vector<Problem>> parse_document(std::string_view text);
+// `text` is all of the file. The root is a mapping, or what else `root` says. Fails with at least one problem.
+[[nodiscard]] tl::expected<Node, std::vector<Problem>> parse_document(
+    std::string_view text, Node::Kind root = Node::Kind::mapping);
 
 } // namespace featherlb

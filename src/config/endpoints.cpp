@@ -29,8 +29,21 @@ struct HostPort {
     bool bracketed = false;
 };
 
-// `example`: what a right text looks like.
-Parsed<HostPort> split(std::string_view text, std::string_view suffix, std::string_view example)
+bool has_port(std::string_view text)
+{
+    return text.find(':') != std::string_view::npos && !(text.starts_with('[') && text.ends_with(']'));
+}
+
+// "10.0.1.11", "[fd00::11]", "web.internal"
+Parsed<HostPort> without_port(std::string_view text)
+{
+    const bool bracketed = text.size() > 1 && text.starts_with('[') && text.ends_with(']');
+    return HostPort{bracketed ? text.substr(1, text.size() - 2) : text, {}, {}, bracketed};
+}
+
+// `example`: what a right text looks like; `port`: what is proposed where none stands.
+Parsed<HostPort> split(
+    std::string_view text, std::string_view suffix, std::string_view example, std::string_view port = "80")
 {
     if (text.starts_with('[')) {
         const std::size_t close = text.find(']');
@@ -38,13 +51,13 @@ Parsed<HostPort> split(std::string_view text, std::string_view suffix, std::stri
             return refuse(fmt::format("{} has [ without ]", quote(text)), fmt::format("write {}", quote(example)));
         if (close + 1 >= text.size() || text[close + 1] != ':')
             return refuse(fmt::format("{} has no port behind ]", quote(text)),
-                fmt::format("write {}", quote(fmt::format("{}:80{}", text.substr(0, close + 1), suffix))));
+                fmt::format("write {}", quote(fmt::format("{}:{}{}", text.substr(0, close + 1), port, suffix))));
         return HostPort{text.substr(1, close - 1), text.substr(close + 2), suffix, true};
     }
     const std::size_t colon = text.rfind(':');
     if (colon == std::string_view::npos)
         return refuse(fmt::format("{} has no port", quote(text)),
-            fmt::format("write {}", quote(fmt::format("{}:80{}", text, suffix))));
+            fmt::format("write {}", quote(fmt::format("{}:{}{}", text, port, suffix))));
     if (text.find(':') == colon)
         return HostPort{text.substr(0, colon), text.substr(colon + 1), suffix, false};
     std::string remedy = fmt::format("write {}", quote(example));
@@ -60,10 +73,6 @@ Parsed<std::uint16_t> parse_port(std::string_view text)
     const auto value = parse_decimal(text);
     if (value && *value >= 1 && *value <= 65535)
         return static_cast<std::uint16_t>(*value);
-    const std::size_t dash = text.find('-');
-    if (dash != std::string_view::npos && parse_decimal(text.substr(0, dash)) && parse_decimal(text.substr(dash + 1)))
-        return refuse(fmt::format("this version does not support port ranges such as {} here yet", quote(text)),
-            "write one entry for each port; supported: one port from 1 to 65535");
     const bool only_digits = !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
     if (text.empty())
         return refuse("the port is missing", std::string(remedy));
@@ -74,6 +83,33 @@ Parsed<std::uint16_t> parse_port(std::string_view text)
             fmt::format(
                 "write it as a decimal number from 1 to 65535, such as {}", std::max(1, std::stoi(std::string(text)))));
     return refuse(fmt::format("the port {} is not a decimal number", quote(text)), std::string(remedy));
+}
+
+Parsed<std::uint16_t> parse_backend_port(std::string_view text)
+{
+    const std::size_t dash = text.find('-');
+    if (dash != std::string_view::npos && parse_decimal(text.substr(0, dash)) && parse_decimal(text.substr(dash + 1)))
+        return refuse(fmt::format("{} is a range of ports, and a backend has one", quote(text)),
+            "write one port, or none: then connections keep the port that their client used");
+    return parse_port(text);
+}
+
+// "80", "8000-8099"
+Parsed<PortRange> parse_ports(std::string_view text)
+{
+    const std::size_t dash = text.find('-');
+    const auto first = parse_port(text.substr(0, dash));
+    if (!first)
+        return tl::unexpected(first.error());
+    if (dash == std::string_view::npos)
+        return PortRange{*first, *first};
+    const auto last = parse_port(text.substr(dash + 1));
+    if (!last)
+        return tl::unexpected(last.error());
+    if (*last < *first)
+        return refuse(fmt::format("the range of ports {} ends before it begins", quote(text)),
+            fmt::format("write {}-{}", *last, *first));
+    return PortRange{*first, *last};
 }
 
 // Four groups of digits and three dots.
@@ -121,7 +157,7 @@ tl::unexpected<Complaint> refuse_address(std::string_view text)
     return refuse(fmt::format("{} is not an address", name), "write an address such as 10.0.1.11");
 }
 
-enum class Purpose { listener, backend, source };
+enum class Purpose { listener, backend, source, own };
 
 // Addresses that are addresses but cannot serve.
 std::optional<Complaint> unusable(const IpAddress& address, Purpose purpose)
@@ -131,7 +167,7 @@ std::optional<Complaint> unusable(const IpAddress& address, Purpose purpose)
     if (nowhere && purpose == Purpose::listener)
         return Complaint{
             fmt::format("{} is no address to listen on", name), "write \"*\" for every address of the interfaces"};
-    if (nowhere)
+    if (nowhere && !(purpose == Purpose::own && address.is_unspecified()))
         return Complaint{fmt::format("{} is no address of a machine", name), "write the machine's own address"};
     if (address.is_multicast())
         return Complaint{
@@ -139,7 +175,7 @@ std::optional<Complaint> unusable(const IpAddress& address, Purpose purpose)
     if (address.is_loopback() && purpose == Purpose::backend)
         return Complaint{fmt::format("{} is a loopback address, to which nothing can be forwarded", name),
             "write the address that the backend has on the network"};
-    if (address.is_loopback())
+    if (address.is_loopback() && purpose != Purpose::own)
         return Complaint{fmt::format("{} is a loopback address, which no packet on a network may carry", name),
             "write an address that the network knows"};
     if (!address.is_ipv4() && address.is_link_local())
@@ -163,7 +199,8 @@ Parsed<IpAddress> parse_host(const HostPort& parts, Purpose purpose)
     auto address = parse_address(parts.host, purpose);
     if (address && address->is_ipv4() && parts.bracketed)
         return refuse(fmt::format("brackets are for IPv6, and {} is IPv4", parts.host),
-            fmt::format("write {}", quote(fmt::format("{}:{}{}", parts.host, parts.port, parts.suffix))));
+            fmt::format("write {}",
+                quote(fmt::format("{}{}{}{}", parts.host, parts.port.empty() ? "" : ":", parts.port, parts.suffix))));
     return address;
 }
 
@@ -229,21 +266,19 @@ Parsed<ListenerConfig> parse_listener(std::string_view text)
     const auto parts = split(text.substr(0, slash), text.substr(slash), "[2001:db8::10]:80/tcp");
     if (!parts)
         return tl::unexpected(parts.error());
-    if (parts->host.empty() && !parts->bracketed)
-        return refuse(
-            fmt::format("{} has no address", quote(text)), fmt::format("write {}", quote("*" + std::string(text))));
     ListenerConfig listener;
     listener.protocol = *protocol;
-    if (parts->host != "*" || parts->bracketed) {
+    if ((parts->host != "*" && !parts->host.empty()) || parts->bracketed) {
         const auto address = parse_host(*parts, Purpose::listener);
         if (!address)
             return tl::unexpected(address.error());
         listener.address = *address;
     }
-    const auto port = parse_port(parts->port);
-    if (!port)
-        return tl::unexpected(port.error());
-    listener.port = *port;
+    const auto ports = parse_ports(parts->port);
+    if (!ports)
+        return tl::unexpected(ports.error());
+    listener.port = ports->first;
+    listener.more_ports = static_cast<std::uint16_t>(ports->last - ports->first);
     return listener;
 }
 
@@ -254,7 +289,12 @@ Parsed<Endpoint> parse_backend_address(std::string_view text)
     if (tail == "tcp" || tail == "udp")
         return refuse(fmt::format("{} names a protocol; a backend's is that of the listener", quote(text)),
             fmt::format("write {}", quote(text.substr(0, slash))));
-    const auto parts = split(text, "", "[fd00::11]:8080");
+    const std::size_t colon = text.rfind(':');
+    const auto bare = IpAddress::parse(text);
+    if (bare && !bare->is_ipv4() && !IpAddress::parse(text.substr(0, colon)))
+        return refuse(fmt::format("{} has an IPv6 address without brackets", quote(text)),
+            fmt::format("write \"[{0}]:8080\", or \"[{0}]\" to keep the port that the client used", bare->to_string()));
+    const auto parts = has_port(text) ? split(text, "", "[fd00::11]:8080") : without_port(text);
     if (!parts)
         return tl::unexpected(parts.error());
     if (!parts->bracketed && is_host_name(parts->host) && !ends_like_address(parts->host))
@@ -263,7 +303,9 @@ Parsed<Endpoint> parse_backend_address(std::string_view text)
     const auto address = parse_host(*parts, Purpose::backend);
     if (!address)
         return tl::unexpected(address.error());
-    const auto port = parse_port(parts->port);
+    if (!has_port(text))
+        return Endpoint{*address, 0};
+    const auto port = parse_backend_port(parts->port);
     if (!port)
         return tl::unexpected(port.error());
     return Endpoint{*address, *port};
@@ -271,20 +313,29 @@ Parsed<Endpoint> parse_backend_address(std::string_view text)
 
 Parsed<DnsName> parse_dns_name(std::string_view text)
 {
-    const bool literal = Endpoint::parse(text).has_value();
-    if (literal || IpAddress::parse(text))
+    const auto bare = IpAddress::parse(text);
+    if (bare || Endpoint::parse(text))
         return refuse(fmt::format("{} is an address, not a name", quote(text)),
-            fmt::format("write address: {}", quote(literal ? std::string(text) : "10.0.1.11:8080")));
-    const auto parts = split(text, "", "web.internal:8080");
+            fmt::format("write address: {}", quote(bare ? Endpoint{*bare, 0}.to_string() : std::string(text))));
+    const auto parts = has_port(text) ? split(text, "", "web.internal:8080") : without_port(text);
     if (!parts)
         return tl::unexpected(parts.error());
     if (parts->bracketed || !is_host_name(parts->host) || ends_like_address(parts->host))
         return refuse(fmt::format("{} is not a DNS name", quote(parts->host)),
             "write a name of letters, digits and '-' with dots between, and a port, such as \"web.internal:8080\"");
-    const auto port = parse_port(parts->port);
+    if (!has_port(text))
+        return DnsName{std::string(parts->host), 0};
+    const auto port = parse_backend_port(parts->port);
     if (!port)
         return tl::unexpected(port.error());
     return DnsName{std::string(parts->host), *port};
+}
+
+Parsed<NetworkPrefix> parse_clients(std::string_view text)
+{
+    if (const auto address = IpAddress::parse(std::string(text)))
+        return NetworkPrefix::of(*address, address_bits(address->family()));
+    return parse_network(text);
 }
 
 Parsed<NetworkPrefix> parse_network(std::string_view text)
@@ -306,6 +357,35 @@ Parsed<NetworkPrefix> parse_network(std::string_view text)
         return refuse(fmt::format("{} has bits behind its prefix", quote(text)),
             fmt::format("write {}, or {}/{} for this one address", network.to_string(), address->to_string(), most));
     return network;
+}
+
+Parsed<Endpoint> parse_own_endpoint(std::string_view text)
+{
+    const std::size_t slash = text.rfind('/');
+    if (slash != std::string_view::npos && parse_protocol(text.substr(slash + 1)))
+        return refuse(fmt::format("{} names a protocol, and HTTP has only one", quote(text)),
+            fmt::format("write {}", quote(text.substr(0, slash))));
+    if (const auto bare = IpAddress::parse(text); bare && !bare->is_ipv4())
+        return refuse(fmt::format("{} has no port, or no brackets", quote(text)),
+            fmt::format("write \"[{}]:9420\"", bare->to_string()));
+    if (text.starts_with(':') || text.starts_with("*:"))
+        return refuse(fmt::format("{} has no address", quote(text)),
+            fmt::format("write \"127.0.0.1{0}\", or \"0.0.0.0{0}\" for every IPv4 address of the machine, which lets "
+                        "everybody ask",
+                text.substr(text.find(':'))));
+    const auto parts = split(text, "", "[::1]:9420", "9420");
+    if (!parts)
+        return tl::unexpected(parts.error());
+    if (!parts->bracketed && is_host_name(parts->host) && !ends_like_address(parts->host))
+        return refuse(fmt::format("{} is a name, not an address", quote(parts->host)),
+            fmt::format("write an address of this machine, such as \"127.0.0.1:{}\"", parts->port));
+    const auto address = parse_host(*parts, Purpose::own);
+    if (!address)
+        return tl::unexpected(address.error());
+    const auto port = parse_port(parts->port);
+    if (!port)
+        return tl::unexpected(port.error());
+    return Endpoint{*address, *port};
 }
 
 Parsed<IpAddress> parse_source_address(std::string_view text)

@@ -2,94 +2,18 @@
 #include "config/rules.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "config/listeners.h"
 #include "config/lists.h"
+#include "config/metrics.h"
 
 namespace featherlb {
 
 namespace {
-
-struct Claim {
-    std::size_t service = 0;
-    Place place;
-};
-
-// Who listens on one port of one protocol.
-struct PortClaims {
-    std::optional<Claim> everywhere; // "*"
-    std::map<IpAddress, Claim> addresses;
-};
-
-class ListenerRules {
-public:
-    ListenerRules(const Config& config, Problems& problems) : config_(config), problems_(problems) {}
-
-    void check()
-    {
-        for (std::size_t service = 0; service < config_.services.size(); ++service) {
-            for (const ListenerConfig& listener : config_.services[service].listeners)
-                check(listener, service);
-        }
-    }
-
-private:
-    void check(const ListenerConfig& listener, std::size_t service)
-    {
-        PortClaims& claims = ports_[{listener.port, listener.protocol}];
-        const Claim claim{service, listener.place};
-        if (listener.address) {
-            const auto [same, is_new] = claims.addresses.emplace(*listener.address, claim);
-            if (!is_new)
-                report_same(listener, service, same->second);
-            else if (claims.everywhere && claims.everywhere->service != service)
-                report_overlap(listener, *claims.everywhere);
-            return;
-        }
-        if (claims.everywhere)
-            return report_same(listener, service, *claims.everywhere);
-        claims.everywhere = claim;
-        const auto other = std::find_if(claims.addresses.begin(), claims.addresses.end(),
-            [&](const auto& entry) { return entry.second.service != service; });
-        if (other != claims.addresses.end())
-            report_overlap(listener, other->second);
-    }
-
-    static std::string name(const ListenerConfig& listener)
-    {
-        const std::string where = listener.address ? Endpoint{*listener.address, listener.port}.to_string()
-                                                   : fmt::format("*:{}", listener.port);
-        return fmt::format("\"{}/{}\"", where, to_string(listener.protocol));
-    }
-
-    void report_same(const ListenerConfig& listener, std::size_t service, const Claim& first)
-    {
-        if (first.service == service)
-            return problems_.add(listener.place, fmt::format("the listener {} is there twice", name(listener)),
-                fmt::format("remove this one or the one in line {}", first.place.line));
-        problems_.add(listener.place,
-            fmt::format("two services on one listener: {} belongs to {} already", name(listener),
-                quote(config_.services[first.service].name)),
-            fmt::format("change this one or the one in line {}", first.place.line));
-    }
-
-    void report_overlap(const ListenerConfig& listener, const Claim& first)
-    {
-        problems_.add(listener.place,
-            fmt::format("two services on one listener: {} overlaps one of {}, and \"*\" means every address",
-                name(listener), quote(config_.services[first.service].name)),
-            fmt::format("change this one or the one in line {}: list addresses instead of \"*\", or use another port",
-                first.place.line));
-    }
-
-    const Config& config_;
-    Problems& problems_;
-    std::map<std::pair<std::uint16_t, Protocol>, PortClaims> ports_;
-};
 
 bool needs_source(const ServiceConfig& service, Family family)
 {
@@ -135,8 +59,9 @@ void check_rules(const Config& config, Problems& problems)
         if (!service.name.empty())
             names.add(service.name, service.place, fmt::format("the service name {}", quote(service.name)), problems);
     }
-    ListenerRules(config, problems).check();
+    check_listeners(config, problems);
     check_sources(config, problems);
+    check_metrics(config, problems);
 }
 
 } // namespace featherlb

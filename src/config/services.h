@@ -14,7 +14,9 @@ struct ServiceDefaults {
     std::optional<Algorithm> algorithm = Algorithm::maglev;
     std::optional<Forward> forward = Forward::snat;
     FailureConfig failure;
+    SharingConfig sharing;
     AdmissionConfig admission;
+    std::optional<Measure> measure; // nothing: by the algorithm
 };
 
 [[nodiscard]] std::optional<Algorithm> read_algorithm(const Node& node, Problems& problems);

@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::string_view digits = "0123456789";
 constexpr std::string_view range_example = "write a range of ports such as 1024-32767";
-constexpr DurationLimits usual_limits{std::chrono::seconds(1), std::chrono::hours(24 * 30)};
+constexpr DurationLimits usual_limits{std::chrono::seconds(1), longest_duration};
 
 bool all_digits(std::string_view text)
 {

@@ -38,6 +38,10 @@ struct DurationLimits {
     std::chrono::milliseconds least;
     std::chrono::milliseconds most;
 };
+
+// Of whoever is asked again and again: checks and agents.
+constexpr DurationLimits ask_interval_limits{std::chrono::milliseconds(100), std::chrono::hours(1)};
+constexpr DurationLimits ask_timeout_limits{std::chrono::milliseconds(100), std::chrono::minutes(1)};
 [[nodiscard]] std::optional<std::chrono::milliseconds> read_milliseconds(
     const Node& node, std::string_view setting, DurationLimits limits, Problems& problems);
 // Whole seconds within `limits`.

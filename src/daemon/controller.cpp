@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "plan/shares.h"
+
 namespace featherlb {
 
 namespace {
@@ -16,7 +18,6 @@ constexpr auto event_delay = 50ms; // netlink tells of one thing in many message
 constexpr auto first_retry = 1s;
 constexpr auto longest_retry = 30s;
 constexpr auto maintain_every = 5s;
-constexpr auto health_delay = 20ms; // a machine that fails takes many backends with it
 
 std::map<IpAddress, std::string> destinations_of(
     const Config& config, const std::map<std::string, std::vector<IpAddress>>& dns, const Tables& have)
@@ -50,15 +51,39 @@ std::map<IpAddress, std::string> destinations_of(
     return destinations;
 }
 
-// What is known of backends that `config` does not check does not count.
-std::set<BackendKey> checked_of(const Config& config, std::set<BackendKey> down)
+// Those that must be on a link of this machine.
+std::set<IpAddress> adjacent_of(const Config& config, const std::map<std::string, std::vector<IpAddress>>& dns)
 {
-    std::set<std::string_view> checked;
+    std::set<IpAddress> addresses;
     for (const ServiceConfig& service : config.services) {
-        if (service.failure.health)
-            checked.insert(service.name);
+        if (service.forward != Forward::dsr)
+            continue;
+        for (const auto& [endpoint, backend] : endpoints_of(service, dns))
+            addresses.insert(endpoint.address);
     }
-    std::erase_if(down, [&checked](const BackendKey& backend) { return !checked.contains(backend.service); });
+    return addresses;
+}
+
+// What is known of backends that `config` does not ask for does not count.
+template <typename Asks>
+std::set<BackendKey> asked_of(const Config& config, std::set<BackendKey> backends, Asks&& asks)
+{
+    if (backends.empty())
+        return backends;
+    std::set<std::string_view> asked;
+    for (const ServiceConfig& service : config.services) {
+        if (asks(service))
+            asked.insert(service.name);
+    }
+    std::erase_if(backends, [&asked](const BackendKey& backend) { return !asked.contains(backend.service); });
+    return backends;
+}
+
+std::set<BackendKey> down_of(const Config& config, const Health& health, const Agents& agents)
+{
+    auto down =
+        asked_of(config, health.down(), [](const ServiceConfig& one) { return one.failure.health.has_value(); });
+    down.merge(asked_of(config, agents.down(), [](const ServiceConfig& one) { return one.sharing.agent.has_value(); }));
     return down;
 }
 
@@ -67,10 +92,13 @@ std::set<BackendKey> checked_of(const Config& config, std::set<BackendKey> down)
 Controller::Controller(
     ControllerOptions options, Loop& loop, Log& log, Network& network, Plane& plane, Resolver& resolver, Prober& prober)
     : options_(std::move(options)), loop_(loop), log_(log), network_(network), plane_(plane), resolver_(resolver),
-      ways_(network, loop, log), interfaces_(plane, log), sweeping_(loop, plane, log, [this] { on_pass(); }),
-      waking_(loop, plane, log, options_.open_sender),
-      health_(loop, log, prober, [this] { converge_within(health_delay); }), drains_(loop), crowding_(log),
-      started_at_(loop.now())
+      prober_(prober), ways_(network, loop, log), interfaces_(plane, log),
+      sweeping_(loop, plane, log, [this] { on_pass(); }), waking_(loop, plane, log, options_.open_sender),
+      health_(loop, log, prober, [this](const BackendKey& backend) { converge_service(backend.service); }),
+      agents_(loop, log, options_.ask_agent ? options_.ask_agent : make_agent_asker(loop),
+          [this] { converge_within(health_delay); }),
+      drains_(loop), overrides_(options_.overrides), discovery_(loop, log, resolver, [this] { on_discovered(); }),
+      file_watch_(loop, [this] { on_files_changed(); }), crowding_(log), started_at_(loop.now())
 {
 }
 
@@ -87,7 +115,7 @@ Result<Controller::Plan> Controller::make_plan(
     auto destinations = destinations_of(config, dns, have_);
     if (load_ && load_->commit_by) // they are being resolved, and must not be let go of
         destinations.merge(destinations_of(*load_->config, load_->dns, have_));
-    ways_.refresh(destinations);
+    ways_.refresh(destinations, adjacent_of(config, dns));
     plan.chosen = choose_interfaces(config, plan.machine, ways_.all());
     if (!anew && !config.interfaces)
         keep_attached(plan);
@@ -104,14 +132,50 @@ Result<Controller::Plan> Controller::make_plan(
         .homes = homes_of(plan.machine),
         .dns = dns,
         .next_hops = ways_.for_plan(have_),
-        .down = checked_of(config, health_.down()),
-        .overdue = drains_.overdue()};
+        .down = {},
+        .drained = {},
+        .percents = {},
+        .ramps = {},
+        .overrides = {},
+        .overdue = {}};
+    add_states(config, world);
+    plan.slow_start = slow_start_.next(config, taking(config, dns, world), have_, loop_.now());
+    world.ramps = plan.slow_start.percents(loop_.now());
     Result<Tables> want = make_tables(config, world, have_, unreferenced(), plane_.limits());
     if (!want)
         return fail(std::move(want.error()));
     plan.want = std::move(*want);
     plan.changes = diff(have_, plan.want);
+    plan.world = std::move(world);
+    plan.world.next_hops.clear();
     return plan;
+}
+
+void Controller::add_states(const Config& config, World& world) const
+{
+    world.down = down_of(config, health_, agents_);
+    world.drained = agents_.drained();
+    world.percents = agents_.percents();
+    world.overrides = overrides_.known(config, world.dns);
+    world.overdue = drains_.overdue();
+}
+
+// Those that would take connections, of services that let backends start slowly.
+std::set<BackendKey> Controller::taking(
+    const Config& config, const std::map<std::string, std::vector<IpAddress>>& dns, const World& world) const
+{
+    std::set<BackendKey> taking;
+    for (const ServiceConfig& service : config.services) {
+        if (service.sharing.slow_start.count() == 0)
+            continue;
+        for (const auto& [endpoint, backend] : endpoints_of(service, dns)) {
+            BackendKey key{service.name, endpoint};
+            const Half::Target target = target_of(service, *backend, endpoint, world);
+            if (target.weight > 0 && !target.drained && !world.down.contains(key))
+                taking.insert(std::move(key));
+        }
+    }
+    return taking;
 }
 
 // A link that is down for a moment, or an address that is being replaced, does not take programs off.
@@ -127,15 +191,50 @@ void Controller::keep_attached(Plan& plan) const
 
 Result<void> Controller::carry_out(const Plan& plan)
 {
+    if (Result<void> changed = change_tables(plan); !changed)
+        return changed;
+    return attach(plan);
+}
+
+Result<void> Controller::change_tables(const Plan& plan)
+{
     ways_.retain();
     if (Result<void> recorded = interfaces_.record(plan.machine, plan.recorded); !recorded)
         return recorded;
     if (Result<void> applied = apply(plan); !applied)
         return applied;
+    slow_start_ = plan.slow_start;
     waking_.look();
+    return {};
+}
+
+// Of connections that an earlier version, or a flow table of another size, has left: the new programs are in their
+// places.
+Result<void> Controller::finish_copy()
+{
+    if (!plane_.copying())
+        return {};
+    Result<CopyReport> report = plane_.finish_copy();
+    if (!report)
+        return fail(std::move(report.error()).add_context("copying the connections"));
+    log_.info("{} connections copied to the new flow table in {} ms ({})", report->connections, report->took.count(),
+        report->why);
+    if (report->lost > 0)
+        log_.warning("{} connections could not be copied: the new flow table has no room for them, or for their source "
+                     "ports",
+            report->lost);
+    return {};
+}
+
+Result<void> Controller::attach(const Plan& plan)
+{
     Result<void> attached = interfaces_.attach(plan.chosen);
+    if (attached)
+        attached = finish_copy();
+    if (Result<void> prepared = prepare_probes(plan); !prepared && attached)
+        attached = std::move(prepared);
     warn_of_ways_out(plan);
-    for (const auto& moment : {ways_.patience_ends(), drains_.next_deadline()}) {
+    for (const auto& moment : {ways_.patience_ends(), drains_.next_deadline(), slow_start_.next_step(loop_.now())}) {
         if (moment)
             converge_within(*moment - loop_.now());
     }
@@ -147,13 +246,19 @@ Result<void> Controller::apply(const Plan& plan)
     log_.debug("{} rows of the tables to change", plan.changes.size());
     for (const std::string& over : drains_.newly_over(have_, plan.want))
         log_.warning("{}", over);
-    if (plan.changes.empty())
+    if (plan.changes.empty()) {
+        have_ = plan.want; // what is not in the maps may differ
+        world_ = plan.world;
         return {};
+    }
+    const ServiceTotals::Gone gone = ServiceTotals::collect(have_, plan.changes, plane_);
     Result<void> applied = plane_.apply(plan.want, plan.changes);
     if (applied) {
+        totals_.add(gone, plan.want);
         say_forgotten(plan);
         const Tables before = std::exchange(have_, plan.want);
-        say_panics(before);
+        world_ = plan.world;
+        say_panics(before, have_);
     } else if (Result<Tables> have = plane_.read()) {
         have_ = std::move(*have);
     } else {
@@ -177,11 +282,11 @@ void Controller::say_forgotten(const Plan& plan)
     }
 }
 
-void Controller::say_panics(const Tables& before)
+void Controller::say_panics(const Tables& before, const Tables& after)
 {
     const std::set<ServiceId> then = panicking(before);
-    const std::set<ServiceId> now = panicking(have_);
-    for (const auto& [id, row] : have_.services) {
+    const std::set<ServiceId> now = panicking(after);
+    for (const auto& [id, row] : after.services) {
         if (now.contains(id) == then.contains(id))
             continue;
         if (!now.contains(id)) {
@@ -292,6 +397,13 @@ void Controller::on_network()
 
 void Controller::on_pass()
 {
+    for (const LoadCorrection& correction : plane_.flow_counts().corrections) {
+        const auto row = have_.backends.find(correction.backend);
+        log_.warning("the count of open connections of {} was {} and is {} by the flow table: corrected",
+            row == have_.backends.end() ? fmt::format("backend {}", correction.backend)
+                                        : row->second.endpoint.to_string(),
+            correction.counted, correction.found);
+    }
     const std::set<BackendId> free = unreferenced();
     if (free == released_)
         return;

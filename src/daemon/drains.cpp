@@ -23,7 +23,7 @@ void Drains::configure(const Config& config)
     std::set<std::string> used = std::move(configured_);
     configured_.clear();
     for (const auto& [id, drain] : drains_)
-        used.insert(drain.service);
+        used.insert(drain.key.service);
     std::erase_if(limits_, [&used](const auto& entry) { return !used.contains(entry.first); });
     for (const ServiceConfig& service : config.services) {
         configured_.insert(service.name);
@@ -41,13 +41,15 @@ void Drains::follow(const Tables& tables)
     for (const auto& [id, row] : tables.backends) {
         const auto service = tables.services.find(row.service);
         if (row.draining && service != tables.services.end())
-            drains_.try_emplace(id, Drain{loop_.now(), service->second.name, row.reset && !row.down});
+            drains_.try_emplace(id, Drain{loop_.now(), {service->second.name, row.endpoint}, row.reset && !row.down});
     }
 }
 
 std::optional<std::chrono::seconds> Drains::limit(const Drain& drain) const
 {
-    const auto configured = limits_.find(drain.service);
+    if (const auto own = own_limits_.find(drain.key); own != own_limits_.end())
+        return own->second;
+    const auto configured = limits_.find(drain.key.service);
     return configured == limits_.end() ? default_limit_ : configured->second;
 }
 
@@ -101,9 +103,8 @@ std::vector<std::string> Drains::newly_over(const Tables& have, const Tables& wa
         if (before == have.backends.end() || after == want.backends.end() || !time || !after->second.draining ||
             before->second.reset || !after->second.reset || after->second.down)
             continue;
-        lines.push_back(
-            fmt::format("backend {} of {} has drained for {}, its drain_timeout: what connections are left end now",
-                after->second.endpoint.to_string(), drain.service, write_duration(*time)));
+        lines.push_back(fmt::format("backend {} of {} has drained for {}: what connections are left end now",
+            after->second.endpoint.to_string(), drain.key.service, write_duration(*time)));
     }
     return lines;
 }

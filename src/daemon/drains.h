@@ -23,6 +23,8 @@ public:
 
     // From now on these deadlines hold; a service that is not there any more keeps the one that it had.
     void configure(const Config& config);
+    // Of single backends; before those of their services.
+    void set_own_limits(std::map<BackendKey, std::chrono::seconds> limits) { own_limits_ = std::move(limits); }
     // After every change of the tables.
     void follow(const Tables& tables);
 
@@ -40,7 +42,7 @@ public:
 private:
     struct Drain {
         Loop::Clock::time_point since;
-        std::string service;
+        BackendKey key;
         bool over = false; // already when it was adopted
     };
     [[nodiscard]] std::optional<std::chrono::seconds> limit(const Drain& drain) const;
@@ -48,6 +50,7 @@ private:
 
     const Loop& loop_;
     std::map<BackendId, Drain> drains_;
+    std::map<BackendKey, std::chrono::seconds> own_limits_;
     std::set<std::string> configured_;
     std::map<std::string, std::optional<std::chrono::seconds>> limits_; // by service, as last configured
     std::optional<std::chrono::seconds> default_limit_;                 // for services that were never configured here

@@ -1,43 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/health.h"
 
-#include <algorithm>
 #include <utility>
 
-#include "config/values.h"
+#include "daemon/spread.h"
 
 namespace featherlb {
 
 namespace {
 
-using namespace std::chrono_literals;
-using Duration = Loop::Clock::duration;
-
-constexpr Duration shortest_look = 25ms;
-constexpr Duration longest_look = 250ms;
-
-// The first check of a backend, between now and one interval later: always the same place, so that neither a start
-// nor a reload asks all at once.
-Duration place_in(Duration interval, const BackendKey& backend)
+// While something is wrong it is asked more often, if that is wanted.
+Loop::Clock::duration interval_of(const Check& how, const HealthState& state)
 {
-    constexpr int parts = 1024;
-    const std::size_t hash = std::hash<Endpoint>{}(backend.endpoint) ^ std::hash<std::string>{}(backend.service) << 1;
-    return interval / parts * static_cast<int>(hash * 0x9e3779b97f4a7c15u >> 54);
+    const bool failing = state.down() || state.against() > 0;
+    return failing && how.fast_interval.count() > 0 ? how.fast_interval : how.interval;
 }
 
 } // namespace
 
-Health::Health(Loop& loop, Log& log, Prober& prober, std::function<void()> on_change)
+Health::Health(Loop& loop, Log& log, Prober& prober, std::function<void(const BackendKey&)> on_change)
     : loop_(loop), log_(log), prober_(prober), on_change_(std::move(on_change)), lateness_(loop)
 {
 }
 
-void Health::watch(const std::map<BackendKey, HealthConfig>& targets)
+void Health::watch(const std::map<BackendKey, Check>& targets)
 {
     std::erase_if(targets_, [&targets](const auto& entry) { return !targets.contains(entry.first); });
-    Duration look = longest_look;
+    LookPeriod look;
     for (const auto& [backend, how] : targets) {
-        look = std::clamp<Duration>(how.timeout / 4, shortest_look, look);
+        look.add(how.timeout);
         const auto [entry, is_new] = targets_.try_emplace(backend);
         Target& target = entry->second;
         if (is_new)
@@ -45,11 +36,17 @@ void Health::watch(const std::map<BackendKey, HealthConfig>& targets)
         else if (target.how == how)
             continue;
         target.how = how;
-        target.probe.reset();
-        schedule(*entry, loop_.now() + place_in(how.interval, backend));
+        begin(*entry);
     }
     adopted_.clear();
-    lateness_.watch(targets.empty() ? Duration::zero() : look);
+    lateness_.watch(look.get());
+}
+
+void Health::ask_soon(const BackendKey& backend)
+{
+    const auto target = targets_.find(backend);
+    if (target != targets_.end() && !target->second.state.down() && target->second.state.against() == 0)
+        target->second.round->hurry();
 }
 
 std::set<BackendKey> Health::down() const
@@ -68,67 +65,64 @@ const HealthState* Health::find(const BackendKey& backend) const
     return target == targets_.end() ? nullptr : &target->second.state;
 }
 
-void Health::schedule(Targets::value_type& entry, Loop::Clock::time_point turn)
-{
-    entry.second.turn = turn;
-    entry.second.timer = loop_.after(turn - loop_.now(), [this, &entry] { begin(entry); });
-}
-
-// Checks that should have begun long ago, because the daemon was stopped, wait for their next turn instead of all
-// beginning now.
 void Health::begin(Targets::value_type& entry)
 {
-    Target& target = entry.second;
-    const auto now = loop_.now();
-    const auto interval = target.how.interval;
-    lateness_.note(target.turn);
-    if (now - target.turn > interval / 2)
-        return schedule(entry, target.turn + ((now - target.turn) / interval + 1) * interval);
+    const Check& how = entry.second.how;
     Endpoint asked = entry.first.endpoint;
-    asked.port = target.how.port.value_or(asked.port);
-    target.began = now;
-    target.timer = loop_.after(target.how.timeout, [this, &entry] { on_timeout(entry); });
-    target.probe = prober_.start(asked, target.how, [this, &entry](const CheckResult& result) { end(entry, result); });
-}
-
-void Health::on_timeout(Targets::value_type& entry)
-{
-    Target& target = entry.second;
-    lateness_.note(target.began + target.how.timeout);
-    target.probe->look();
-    if (target.probe)
-        end(entry, {CheckResult::Kind::failed, fmt::format("timeout after {}, waiting for {}",
-                                                   write_duration(target.how.timeout), target.probe->waits_for())});
+    asked.port = how.port.value_or(asked.port);
+    const auto ask = [this, &entry, asked] {
+        return prober_.start(
+            asked, entry.second.how, [this, &entry](const CheckResult& result) { end(entry, result); });
+    };
+    const auto timed_out = [this, &entry](std::string reason) {
+        const bool needless = reason.empty();
+        end(entry, {needless ? CheckResult::Kind::good : CheckResult::Kind::failed, std::move(reason)});
+    };
+    const auto interval = interval_of(how, entry.second.state);
+    entry.second.round =
+        std::make_unique<Round>(loop_, lateness_, Round::Times{interval, how.timeout, how.jitter}, ask, timed_out);
+    entry.second.round->start(place_in(interval, entry.first));
 }
 
 void Health::end(Targets::value_type& entry, CheckResult result)
 {
     Target& target = entry.second;
-    target.probe.reset();
-    const auto now = loop_.now();
-    const bool late = lateness_.since(target.began) > target.how.timeout / 2;
+    const bool late = target.round->end();
     if (late && result.kind == CheckResult::Kind::failed)
         result = {CheckResult::Kind::discarded, "the daemon itself was late"};
-    schedule(entry, std::max(target.turn + target.how.interval, now));
+    result.seconds = std::chrono::duration<double>(target.round->took()).count();
+    const bool flapped = target.state.flapping();
     const HealthState::Change change = target.state.take(result, target.how.rise, target.how.fall);
+    target.round->set_interval(interval_of(target.how, target.state));
     if (result.kind == CheckResult::Kind::discarded)
         say_discarded(entry.first, result.reason);
     else
         said_discarded_.clear();
-    if (change == HealthState::Change::none)
-        return;
-    say(entry.first, target, change);
-    on_change_();
+    say(entry.first, target, change, flapped);
+    if (change != HealthState::Change::none)
+        on_change_(entry.first);
 }
 
-void Health::say(const BackendKey& backend, const Target& target, HealthState::Change change)
+void Health::say(const BackendKey& backend, const Target& target, HealthState::Change change, bool flapped)
 {
     const std::string name = fmt::format("backend {} of {}", backend.endpoint.to_string(), backend.service);
-    if (change == HealthState::Change::went_up)
-        log_.info("{} is up: {} good {} in a row", name, target.how.rise, target.how.rise == 1 ? "check" : "checks");
+    const auto checks = [](std::string_view which, std::uint32_t count) {
+        return fmt::format("{} {} {} in a row", count, which, count == 1 ? "check" : "checks");
+    };
+    const HealthState& state = target.state;
+    if (flapped && !state.flapping())
+        log_.info("{} no longer flaps: {}", name, checks("good", HealthState::steady_after));
+    else if (!flapped && state.flapping())
+        log_.warning("{} flaps: it is down for the {}rd time without {} between, now by: {}; it is up again after {}, "
+                     "after more with each further time, which is not told here until it is over",
+            name, HealthState::falls_until_flapping, checks("good", HealthState::steady_after), state.last_failure(),
+            checks("good", state.needed(target.how.rise)));
+    else if (flapped || change == HealthState::Change::none)
+        return;
+    else if (change == HealthState::Change::went_up)
+        log_.info("{} is up: {}", name, checks("good", target.how.rise));
     else
-        log_.warning("{} is down: {} ({} failed {} in a row)", name, target.state.last_failure(), target.how.fall,
-            target.how.fall == 1 ? "check" : "checks");
+        log_.warning("{} is down: {} ({})", name, state.last_failure(), checks("failed", target.how.fall));
 }
 
 // Once for all backends, until a check counts again.

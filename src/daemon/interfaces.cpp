@@ -10,7 +10,8 @@ namespace {
 
 bool same(const InterfaceRecord& a, const InterfaceRecord& b)
 {
-    return a.ifindex == b.ifindex && a.name == b.name && a.mac == b.mac && a.mtu == b.mtu;
+    return a.ifindex == b.ifindex && a.name == b.name && a.mac == b.mac && a.mtu == b.mtu &&
+           a.hands_over == b.hands_over;
 }
 
 } // namespace
@@ -33,8 +34,11 @@ Result<void> Interfaces::record(const Machine& machine, const std::set<std::uint
         const Interface* interface = find_interface(machine.interfaces, index);
         if (interface == nullptr)
             continue;
-        const InterfaceRecord record{
-            .ifindex = index, .name = interface->name, .mac = interface->mac, .mtu = interface->mtu};
+        const InterfaceRecord record{.ifindex = index,
+            .name = interface->name,
+            .mac = interface->mac,
+            .mtu = interface->mtu,
+            .hands_over = interface->hands_over};
         if (const auto known = records_.find(index); known != records_.end() && same(known->second, record))
             continue;
         if (Result<void> set = plane_.set_interface(record); !set)

@@ -7,7 +7,9 @@
 
 #include <fmt/format.h>
 
+#include "base/group.h"
 #include "base/text.h"
+#include "daemon/probe_marks.h"
 
 namespace featherlb {
 
@@ -147,13 +149,17 @@ bool answers_at(const HostListener& host, const std::optional<IpAddress>& addres
 
 void check_host_listeners(const Config& config, const Machine& machine, MachineReport& report)
 {
-    std::set<std::tuple<std::string_view, std::uint16_t, Protocol>> said;
+    using Port = std::pair<Protocol, std::uint16_t>;
+    std::multimap<Port, const HostListener*> hosts;
+    for (const HostListener& host : machine.ports.listeners)
+        hosts.emplace(Port{host.protocol, host.endpoint.port}, &host);
+    std::set<std::pair<std::string_view, Port>> said;
     for (const ServiceConfig& service : config.services) {
         for (const ListenerConfig& listener : service.listeners) {
-            for (const HostListener& host : machine.ports.listeners) {
-                const bool hidden = host.protocol == listener.protocol && host.endpoint.port == listener.port &&
-                                    answers_at(host, listener.address);
-                if (hidden && said.emplace(service.name, listener.port, listener.protocol).second)
+            const auto last = hosts.upper_bound({listener.protocol, listener.last_port()});
+            for (auto at = hosts.lower_bound({listener.protocol, listener.port}); at != last; ++at) {
+                const HostListener& host = *at->second;
+                if (answers_at(host, listener.address) && said.emplace(service.name, at->first).second)
                     report.warnings.push_back(fmt::format("a program on this machine listens on {}/{}; while service "
                                                           "{} takes these packets, it gets none of them",
                         host.endpoint.to_string(), to_string(host.protocol), service.name));
@@ -228,6 +234,16 @@ std::vector<ChosenInterface> choose_configured(const std::vector<InterfaceConfig
     return all;
 }
 
+void check_admin_group(const Config& config, MachineReport& report)
+{
+    const std::string& group = config.admin_access.group;
+    if (group.empty())
+        return;
+    if (const Result<gid_t> found = find_group(group); !found)
+        report.problems.push_back(
+            {config.admin_group_place, "admin.group: " + found.error().message, found.error().remedy});
+}
+
 } // namespace
 
 Result<Machine> read_machine(Network& network)
@@ -248,6 +264,9 @@ MachineReport check_machine(const Config& config, const Machine& machine)
     check_snat_addresses(config, machine, report);
     check_snat_ports(config, machine, report);
     check_host_listeners(config, machine, report);
+    check_admin_group(config, report);
+    for (std::string& warning : probe_warnings(config))
+        report.warnings.push_back(std::move(warning));
     std::stable_sort(report.problems.begin(), report.problems.end(), [](const Problem& a, const Problem& b) {
         return std::pair{a.place.line, a.place.column} < std::pair{b.place.line, b.place.column};
     });
@@ -263,7 +282,7 @@ std::vector<ChosenInterface> choose_interfaces(
     for (const ServiceConfig& service : config.services) {
         for (const ListenerConfig& listener : service.listeners) {
             if (!listener.address)
-                chooser.add_all(fmt::format("carries an address of *:{}", listener.port));
+                chooser.add_all("carries an address of " + to_string(listener));
             else if (!chooser.add_owner(*listener.address))
                 chooser.add_all(fmt::format("may be asked for {}", listener.address->to_string()));
         }

@@ -11,8 +11,9 @@ namespace featherlb {
 namespace {
 
 constexpr const char* map_names[] = {"settings", "prefilter", "ifaces", "listeners", "sources", "services", "slots",
-    "backends", "snat_addresses", "service_turns", "backend_ports", "backend_marks", "flows4", "flows6",
-    "backend_counters", "drop_counters", "prefixes", "pins", "limit_counts", "limit_rates", "names"};
+    "backends", "snat_addresses", "service_turns", "backend_ports", "backend_marks", "backend_loads",
+    "service_responses", "backend_responses", "flows4", "flows6", "backend_counters", "drop_counters", "prefixes",
+    "pins", "limit_counts", "limit_rates", "names", "samples", "sample_budgets", "layout"};
 
 // The kernel tells entries and memory of a map in the fdinfo of its descriptor.
 MapFacts map_facts(const char* name, int fd)
@@ -58,6 +59,10 @@ public:
     {
         return plane_.apply(want, changes);
     }
+    Result<void> apply_rows(const Tables& want, const std::vector<Change>& changes) override
+    {
+        return plane_.apply_rows(want, changes);
+    }
 
     Result<void> set_interface(const InterfaceRecord& interface) override { return plane_.set_interface(interface); }
     Result<void> remove_interface(std::uint32_t ifindex) override { return plane_.remove_interface(ifindex); }
@@ -68,22 +73,34 @@ public:
         return plane_.detach_others(keep);
     }
     std::vector<Attachment> attachments() const override { return plane_.attachments(); }
+    std::optional<CopyReport> copying() const override { return plane_.copying(); }
+    Result<CopyReport> finish_copy() override { return plane_.finish_copy(); }
 
     Result<bool> sweep(std::uint32_t sets) override { return plane_.sweep(sets); }
     const FlowCounts& flow_counts() const override { return plane_.flow_counts(); }
     SweepTotals sweep_totals() const override { return plane_.sweep_totals(); }
-    std::set<BackendId> resetting() const override { return plane_.resetting(); }
-    bool walk_clients(std::uint32_t sets, std::size_t most, const std::set<BackendId>& backends,
-        std::vector<WaitingClient>& found) override
+    Result<bool> list_flows(std::size_t& position, std::uint32_t sets, std::size_t most, const FlowFilter& filter,
+        std::vector<Flow>& found) const override
     {
-        return plane_.walk_clients(sets, most, backends, found);
+        return plane_.list_flows(position, sets, most, filter, found);
     }
-    void rewind_clients() override { plane_.rewind_clients(); }
+    Result<bool> kill_flows(
+        std::size_t& position, std::uint32_t sets, const FlowFilter& filter, std::size_t& killed) override
+    {
+        return plane_.kill_flows(position, sets, filter, killed);
+    }
+    double tick_seconds() const override { return plane_.tick_seconds(); }
+    std::set<BackendId> resetting() const override { return plane_.resetting(); }
     std::optional<LinkOut> link_out(const flb_hop& hop) const override { return plane_.link_out(hop); }
     BackendCounts backend_counts(BackendId backend) const override { return plane_.backend_counts(backend); }
+    std::uint64_t refused(BackendId backend) const override { return plane_.refused(backend); }
+    ResponseCounts service_responses(ServiceId service) const override { return plane_.service_responses(service); }
     DropCounts drop_counts() const override { return plane_.drop_counts(); }
     EventCounts event_counts() const override { return plane_.event_counts(); }
     std::uint64_t pins() const override { return plane_.pins(); }
+    Result<void> ask_samples(std::uint64_t which) override { return plane_.ask_samples(which); }
+    void read_samples(std::vector<flb_sample>& into) override { plane_.read_samples(into); }
+    SampleCounts samples_left_out() const override { return plane_.samples_left_out(); }
 
 private:
     DataPlane plane_;

@@ -1,276 +1,185 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemon/prober.h"
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstring>
+#include <optional>
+#include <random>
+#include <string_view>
 #include <utility>
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "base/fd.h"
-#include "config/values.h"
+#include "base/text.h"
+#include "daemon/conversation.h"
+#include "daemon/datagram.h"
+#include "daemon/dns_message.h"
+#include "daemon/http_answer.h"
+#include "daemon/tls_stream.h"
 
 namespace featherlb {
 
 namespace {
 
-constexpr std::string_view http_version = "HTTP/1.";
-constexpr std::size_t status_line_start = 12; // "HTTP/1.1 200"
 constexpr std::size_t longest_drain = 16384;
 
-CheckResult failed(std::string reason)
+// A port of its own tells its answers from those of all other checks, which come from the same service address.
+// What one hop cannot reach is not the backend: a backend that forwards and has not got the service address would
+// send the question on, and another one would answer it.
+int set_mark(int socket, int family, std::uint32_t mark)
 {
-    return {CheckResult::Kind::failed, std::move(reason)};
+    const int one = 1;
+    SocketAddress any;
+    any.bytes.ss_family = static_cast<sa_family_t>(family);
+    any.length = family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+    const bool done =
+        ::setsockopt(socket, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) == 0 &&
+        (family == AF_INET ? ::setsockopt(socket, IPPROTO_IP, IP_TTL, &one, sizeof(one)) == 0
+                           : ::setsockopt(socket, IPPROTO_IPV6, IPV6_UNICAST_HOPS, &one, sizeof(one)) == 0) &&
+        ::bind(socket, reinterpret_cast<const sockaddr*>(&any.bytes), any.length) == 0;
+    return done ? 0 : errno;
 }
 
-// Failures of this machine say nothing about the backend.
-bool is_our_own(int error)
+int prepare(int socket, int family, HealthType type, std::uint32_t mark)
 {
-    switch (error) {
-    case EMFILE:
-    case ENFILE:
-    case ENOBUFS:
-    case ENOMEM:
-    case EADDRNOTAVAIL:
-    case EAGAIN:
-    case EACCES:
-    case EPERM:
-        return true;
-    default:
-        return false;
+    if (type == HealthType::tcp) {
+        // By RST: no TIME_WAIT here, however many backends there are, and the server's accept() is all it costs.
+        const linger at_once{.l_onoff = 1, .l_linger = 0};
+        ::setsockopt(socket, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     }
+    return mark == 0 ? 0 : set_mark(socket, family, mark);
 }
 
-CheckResult of_error(int error)
+// The rest of a short answer, so that the server does not see it thrown back.
+void drain(int socket)
 {
-    if (is_our_own(error))
-        return {CheckResult::Kind::discarded, fmt::format("this machine cannot ask: {}", std::strerror(error))};
-    if (error == ECONNREFUSED)
-        return failed("connection refused");
-    if (error == ECONNRESET)
-        return failed("connection reset");
-    return failed(fmt::format("no connection: {}", std::strerror(error)));
-}
-
-struct SocketAddress {
-    sockaddr_storage bytes{};
-    socklen_t length = 0;
-};
-
-SocketAddress socket_address(const Endpoint& endpoint)
-{
-    SocketAddress result;
-    const flb_addr address = endpoint.address.to_abi();
-    if (endpoint.address.is_ipv4()) {
-        auto& inet = reinterpret_cast<sockaddr_in&>(result.bytes);
-        inet.sin_family = AF_INET;
-        inet.sin_port = htons(endpoint.port);
-        std::memcpy(&inet.sin_addr, address.bytes, 4);
-        result.length = sizeof(inet);
-    } else {
-        auto& inet = reinterpret_cast<sockaddr_in6&>(result.bytes);
-        inet.sin6_family = AF_INET6;
-        inet.sin6_port = htons(endpoint.port);
-        std::memcpy(&inet.sin6_addr, address.bytes, 16);
-        result.length = sizeof(inet);
-    }
-    return result;
-}
-
-// Each step waits for the socket and goes on in the next; finish() may destroy the object, so it comes last.
-class SocketProbe : public Probe {
-public:
-    SocketProbe(Loop& loop, const Endpoint& target, const HealthConfig& how, Prober::Done done)
-        : loop_(loop), how_(how), done_(std::move(done))
-    {
-        if (how.type == HealthType::http)
-            request_ = http_request(target, how);
-        begin(target);
-    }
-
-    void look() override
-    {
-        if (early_)
-            return finish(CheckResult(*early_));
-        switch (step_) {
-        case Step::connecting:
-            return on_connected();
-        case Step::sending:
-            return send_more();
-        case Step::receiving:
-            return receive_more();
-        case Step::over:
+    std::array<char, 4096> rest{};
+    std::size_t total = 0;
+    while (total < longest_drain) {
+        const ssize_t got = ::recv(socket, rest.data(), rest.size(), 0);
+        if (got <= 0)
             return;
-        }
+        total += static_cast<std::size_t>(got);
     }
+}
 
-    [[nodiscard]] std::string waits_for() const override
+Talk<CheckResult> tcp_talk(const Check& how)
+{
+    Talk<CheckResult> talk{
+        .to_send = {}, .waits_for = "an HTTP answer", .prepare = {}, .connected = {}, .failed = {}, .judge = {}};
+    talk.prepare = [type = how.type, mark = how.mark](
+                       int socket, int family) { return prepare(socket, family, type, mark); };
+    talk.failed = [](CheckResult result) { return result; };
+    if (how.type == HealthType::tcp)
+        talk.connected = CheckResult{};
+    return talk;
+}
+
+Talk<CheckResult> http_talk(const Endpoint& target, const Check& how)
+{
+    Talk<CheckResult> talk = tcp_talk(how);
+    talk.to_send = http_request(target, how);
+    talk.judge = [how](std::string_view received, bool ended, int socket) {
+        auto result = judge_http(received, ended, how);
+        if (result)
+            drain(socket);
+        return result;
+    };
+    return talk;
+}
+
+DatagramTalk udp_talk(const HealthConfig& how)
+{
+    const auto judge = [wanted = how.expect_bytes](std::string_view received) {
+        return received.find(wanted) != std::string_view::npos ? CheckResult{}
+                                                               : failed_check(fmt::format("{} bytes without {}: {}",
+                                                                     received.size(), quote(wanted), quote(received)));
+    };
+    return {how.send, "an answer", judge, how.expect_bytes.empty()};
+}
+
+DatagramTalk dns_talk(const HealthConfig& how, std::uint16_t number)
+{
+    const auto judge = [how, number](std::string_view received) { return judge_dns(received, how, number); };
+    return {dns_query(how, number), "an answer", judge};
+}
+
+// A check that cannot be made here says nothing of the backend.
+class Unasked : public Probe {
+public:
+    Unasked(Loop& loop, const std::string& why, Prober::Done done)
+        : timer_(loop.after({}, [why, done = std::move(done)] {
+              const Prober::Done last = done; // this is destroyed in there
+              last({CheckResult::Kind::discarded, fmt::format("this machine cannot ask: {}", why)});
+          }))
     {
-        return step_ == Step::connecting ? "the connection" : "an HTTP answer";
     }
+    void look() override {}
+    [[nodiscard]] std::string waits_for() const override { return "nothing"; }
 
 private:
-    enum class Step { connecting, sending, receiving, over };
-
-    void begin(const Endpoint& target)
-    {
-        const int family = target.address.is_ipv4() ? AF_INET : AF_INET6;
-        socket_ = Fd(::socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-        if (!socket_.valid())
-            return finish_soon(of_error(errno));
-        if (how_.type == HealthType::tcp) {
-            // By RST: no TIME_WAIT here, however many backends there are, and the server's accept() is all it costs.
-            const linger at_once{.l_onoff = 1, .l_linger = 0};
-            ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-        }
-        const SocketAddress address = socket_address(target);
-        if (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address.bytes), address.length) != 0 &&
-            errno != EINPROGRESS)
-            return finish_soon(of_error(errno));
-        ready_ = loop_.on_writable(socket_.get(), [this] { on_connected(); });
-    }
-
-    void on_connected()
-    {
-        int error = 0;
-        socklen_t length = sizeof(error);
-        if (::getsockopt(socket_.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0)
-            error = errno;
-        if (error != 0)
-            return finish(of_error(error));
-        sockaddr_storage peer{};
-        length = sizeof(peer);
-        if (::getpeername(socket_.get(), reinterpret_cast<sockaddr*>(&peer), &length) != 0)
-            return; // not connected yet
-        if (how_.type == HealthType::tcp)
-            return finish({});
-        step_ = Step::sending;
-        send_more();
-    }
-
-    void send_more()
-    {
-        const ssize_t sent = ::send(socket_.get(), request_.data(), request_.size(), MSG_NOSIGNAL);
-        if (sent < 0 && errno != EAGAIN && errno != EINTR)
-            return finish(of_error(errno));
-        request_.erase(0, sent > 0 ? static_cast<std::size_t>(sent) : 0);
-        if (!request_.empty())
-            return;
-        step_ = Step::receiving;
-        ready_.reset();
-        ready_ = loop_.on_readable(socket_.get(), [this] { receive_more(); });
-    }
-
-    void receive_more()
-    {
-        std::array<char, 256> buffer{};
-        const ssize_t got = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
-        if (got < 0) {
-            if (errno != EAGAIN && errno != EINTR)
-                finish(of_error(errno));
-            return;
-        }
-        received_.append(buffer.data(), static_cast<std::size_t>(got));
-        if (auto result = judge_http(received_, got == 0, how_)) {
-            drain();
-            finish(*std::move(result));
-        }
-    }
-
-    // The rest of a short answer, so that the server does not see it thrown back.
-    void drain()
-    {
-        std::array<char, 4096> rest{};
-        std::size_t total = 0;
-        while (total < longest_drain) {
-            const ssize_t got = ::recv(socket_.get(), rest.data(), rest.size(), 0);
-            if (got <= 0)
-                return;
-            total += static_cast<std::size_t>(got);
-        }
-    }
-
-    void finish_soon(CheckResult result)
-    {
-        early_ = std::move(result);
-        ready_ = loop_.after({}, [this] { finish(CheckResult(*early_)); });
-    }
-
-    void finish(const CheckResult& result)
-    {
-        step_ = Step::over;
-        ready_.reset();
-        socket_.reset();
-        const Prober::Done done = std::move(done_);
-        done(result);
-    }
-
-    Loop& loop_;
-    HealthConfig how_;
-    Prober::Done done_;
-    std::string request_;  // what is still to be sent
-    std::string received_; // a status line at most, and what came with its end
-    Fd socket_;
-    Handle ready_; // refers to the socket: goes before it
-    Step step_ = Step::connecting;
-    std::optional<CheckResult> early_;
+    Handle timer_;
 };
 
 class SocketProber : public Prober {
 public:
     explicit SocketProber(Loop& loop) : loop_(loop) {}
-    std::unique_ptr<Probe> start(const Endpoint& target, const HealthConfig& how, Done done) override
+    std::unique_ptr<Probe> start(const Endpoint& target, const Check& how, Done done) override
     {
-        return std::make_unique<SocketProbe>(loop_, target, how, std::move(done));
+        using Tcp = Conversation<CheckResult>;
+        switch (how.type) {
+        case HealthType::udp:
+            return start_datagram(loop_, target, udp_talk(how), std::move(done));
+        case HealthType::dns:
+            return start_datagram(loop_, target, dns_talk(how, static_cast<std::uint16_t>(random_())), std::move(done));
+        case HealthType::http:
+            return std::make_unique<Tcp>(loop_, target, http_talk(target, how), std::move(done));
+        case HealthType::https:
+            return start_https(target, how, std::move(done));
+        case HealthType::tcp:
+            break;
+        }
+        return std::make_unique<Tcp>(loop_, target, tcp_talk(how), std::move(done));
+    }
+    Result<void> prepare(const ProbeRoutes& routes) override
+    {
+        if (routes.by_mark.empty()) {
+            programs_.reset();
+            return {};
+        }
+        if (!programs_) {
+            Result<ProbePrograms> loaded = ProbePrograms::load();
+            if (!loaded)
+                return fail(loaded.error());
+            programs_.emplace(std::move(*loaded));
+        }
+        return programs_->follow(routes);
     }
 
 private:
-    Loop& loop_;
-};
+    std::unique_ptr<Probe> start_https(const Endpoint& target, const Check& how, Done done)
+    {
+        Result<std::unique_ptr<Stream>> stream = tls_.open(target, how);
+        if (!stream)
+            return std::make_unique<Unasked>(loop_, stream.error().message, std::move(done));
+        Talk<CheckResult> talk = http_talk(target, how);
+        talk.stream = *std::move(stream);
+        return std::make_unique<Conversation<CheckResult>>(loop_, target, std::move(talk), std::move(done));
+    }
 
-std::string expected(const HealthConfig& how)
-{
-    return how.expect_first == how.expect_last ? fmt::format("{}", how.expect_first)
-                                               : fmt::format("{}-{}", how.expect_first, how.expect_last);
-}
+    Loop& loop_;
+    TlsContexts tls_;
+    std::random_device random_; // not to be foretold: who is elsewhere must not answer for the backend
+    std::optional<ProbePrograms> programs_;
+};
 
 } // namespace
 
 std::unique_ptr<Prober> make_prober(Loop& loop)
 {
     return std::make_unique<SocketProber>(loop);
-}
-
-std::string http_request(const Endpoint& target, const HealthConfig& how)
-{
-    return fmt::format(
-        "GET {} HTTP/1.1\r\nHost: {}\r\nUser-Agent: featherlb\r\nAccept: */*\r\nConnection: close\r\n\r\n", how.path,
-        how.host.empty() ? target.to_string() : how.host);
-}
-
-std::optional<CheckResult> judge_http(std::string_view received, bool ended, const HealthConfig& how)
-{
-    const std::string_view start = received.substr(0, std::min(received.size(), http_version.size()));
-    if (start != http_version.substr(0, start.size()))
-        return failed("the answer is not HTTP");
-    // One byte more tells that the code is not longer.
-    if (received.size() <= status_line_start && !(ended && received.size() == status_line_start)) {
-        if (!ended)
-            return std::nullopt;
-        return failed(received.empty() ? "closed without an answer" : "the answer ends within its first line");
-    }
-    const auto code = parse_decimal(received.substr(http_version.size() + 2, 3));
-    const char behind = received.size() > status_line_start ? received[status_line_start] : '\r';
-    if (received[http_version.size() + 1] != ' ' || !code || (behind != ' ' && behind != '\r' && behind != '\n'))
-        return failed("the answer is not HTTP");
-    if (*code < how.expect_first || *code > how.expect_last)
-        return failed(fmt::format("HTTP {}, expected {}", *code, expected(how)));
-    return CheckResult{};
 }
 
 } // namespace featherlb

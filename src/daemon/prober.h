@@ -1,32 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // Prober: one question to one backend, without holding up the loop: can a connection be opened (tcp), does a page
-// answer with the right status (http). How long to wait, and what to make of the answer, is health.h's part. This is
-// the seam that unit tests fake.
-//
-// HTTP: one GET in HTTP/1.1 with "Connection: close"; the status code is all that is read of the answer.
+// answer as it should (http, https), does what is sent by UDP come back right (udp, dns). How long to wait, and what to
+// make of the answer, is health.h's part. This is the seam that unit tests fake.
 #pragma once
 
 #include <functional>
 #include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
 
 #include "base/ip.h"
 #include "base/loop.h"
 #include "config/config.h"
 #include "daemon/health_state.h"
+#include "daemon/probe.h"
+#include "kernel/probe_programs.h"
 
 namespace featherlb {
 
-// A question under way; destroying it ends it.
-class Probe {
-public:
-    virtual ~Probe() = default;
-    // Looks whether an answer has come that the loop has not told of yet; calls `done` if so.
-    virtual void look() = 0;
-    // What it waits for: "the connection", "an HTTP answer".
-    [[nodiscard]] virtual std::string waits_for() const = 0;
+// What is asked, and the mark of the way there (0: straight to the backend's own address).
+struct Check : HealthConfig {
+    Check() = default;
+    Check(HealthConfig how, std::uint32_t its_mark = 0) : HealthConfig(std::move(how)), mark(its_mark) {}
+    std::uint32_t mark = 0;
+    friend bool operator==(const Check&, const Check&) = default;
 };
 
 class Prober {
@@ -36,13 +31,11 @@ public:
     virtual ~Prober() = default;
     // Calls `done` once at most, from the loop or from look(), not before start() has returned. The probe may be
     // destroyed in there.
-    [[nodiscard]] virtual std::unique_ptr<Probe> start(const Endpoint& target, const HealthConfig& how, Done done) = 0;
+    [[nodiscard]] virtual std::unique_ptr<Probe> start(const Endpoint& target, const Check& how, Done done) = 0;
+    // The ways of checks with a mark, before they start. Where this fails, they are lost.
+    [[nodiscard]] virtual Result<void> prepare(const ProbeRoutes&) { return {}; }
 };
 
 [[nodiscard]] std::unique_ptr<Prober> make_prober(Loop& loop);
-
-// The request, and what the first bytes of an answer say; nothing while they are too few. `ended`: no more will come.
-[[nodiscard]] std::string http_request(const Endpoint& target, const HealthConfig& how);
-[[nodiscard]] std::optional<CheckResult> judge_http(std::string_view received, bool ended, const HealthConfig& how);
 
 } // namespace featherlb

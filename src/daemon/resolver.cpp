@@ -16,11 +16,11 @@ namespace featherlb {
 
 namespace {
 
-constexpr std::size_t most_threads = 8;
+constexpr std::size_t most_threads = 32;
 
 // What the threads of one resolve() share with the loop's thread. Threads may outlive the resolver and the loop:
 // they only touch this.
-struct Round {
+struct Batch {
     std::mutex mutex;
     std::vector<std::string> waiting;
     DnsAnswers answers;
@@ -29,19 +29,19 @@ struct Round {
     Lookup lookup;
 };
 
-void work(const std::shared_ptr<Round>& round)
+void work(const std::shared_ptr<Batch>& batch)
 {
-    std::unique_lock lock(round->mutex);
-    while (!round->waiting.empty()) {
-        const std::string host = std::move(round->waiting.back());
-        round->waiting.pop_back();
+    std::unique_lock lock(batch->mutex);
+    while (!batch->waiting.empty()) {
+        const std::string host = std::move(batch->waiting.back());
+        batch->waiting.pop_back();
         lock.unlock();
-        DnsAnswer answer = round->lookup(host);
+        DnsAnswer answer = batch->lookup(host);
         lock.lock();
-        round->answers.emplace(host, std::move(answer));
+        batch->answers.emplace(host, std::move(answer));
         // Under the lock, so that the resolver cannot go away in between.
-        if (round->answers.size() == round->expected && round->complete)
-            round->complete();
+        if (batch->answers.size() == batch->expected && batch->complete)
+            batch->complete();
     }
 }
 
@@ -55,21 +55,25 @@ public:
     ThreadedResolver& operator=(const ThreadedResolver&) = delete;
     ~ThreadedResolver() override
     {
-        if (round_)
-            forget(*round_);
+        if (batch_)
+            forget(*batch_);
         *alive_ = false;
     }
 
     void resolve(const std::set<std::string>& hosts, std::function<void(DnsAnswers)> done) override
     {
-        if (round_)
-            forget(*round_);
+        if (batch_)
+            forget(*batch_);
         hosts_ = hosts;
         done_ = std::move(done);
-        round_ = std::make_shared<Round>();
-        round_->waiting.assign(hosts.begin(), hosts.end());
-        round_->expected = hosts.size();
-        round_->lookup = lookup_;
+        batch_ = std::make_shared<Batch>();
+        batch_->waiting.assign(hosts.begin(), hosts.end());
+        if (!hosts.empty()) // names whose server is silent hold up others, so each time others come first
+            std::rotate(batch_->waiting.begin(),
+                batch_->waiting.begin() + static_cast<std::ptrdiff_t>(turn_ % hosts.size()), batch_->waiting.end());
+        turn_ += most_threads;
+        batch_->expected = hosts.size();
+        batch_->lookup = lookup_;
         const std::uint64_t number = ++number_;
         const auto finish_this = [this, number, alive = alive_] {
             if (*alive && number == number_)
@@ -77,19 +81,19 @@ public:
         };
         if (hosts.empty())
             return loop_.post(finish_this);
-        round_->complete = [this, finish_this] { loop_.post(finish_this); };
+        batch_->complete = [this, finish_this] { loop_.post(finish_this); };
         timer_ = loop_.after(deadline_, finish_this);
         const std::size_t threads = std::min(hosts.size(), most_threads);
         for (std::size_t i = 0; i < threads; ++i)
-            std::thread([round = round_] { work(round); }).detach();
+            std::thread([batch = batch_] { work(batch); }).detach();
     }
 
 private:
-    static void forget(Round& round)
+    static void forget(Batch& batch)
     {
-        const std::lock_guard lock(round.mutex);
-        round.complete = nullptr;
-        round.waiting.clear();
+        const std::lock_guard lock(batch.mutex);
+        batch.complete = nullptr;
+        batch.waiting.clear();
     }
 
     void finish()
@@ -98,12 +102,12 @@ private:
         ++number_; // the deadline and the last answer may both have been posted
         DnsAnswers answers;
         {
-            const std::lock_guard lock(round_->mutex);
-            round_->complete = nullptr;
-            round_->waiting.clear();
-            answers = round_->answers;
+            const std::lock_guard lock(batch_->mutex);
+            batch_->complete = nullptr;
+            batch_->waiting.clear();
+            answers = batch_->answers;
         }
-        round_.reset();
+        batch_.reset();
         const std::string late = fmt::format("no answer within {} ms", deadline_.count());
         for (const std::string& host : hosts_)
             answers.emplace(host, DnsAnswer{{}, late});
@@ -115,8 +119,9 @@ private:
     Lookup lookup_;
     std::set<std::string> hosts_;
     std::function<void(DnsAnswers)> done_;
-    std::shared_ptr<Round> round_;
+    std::shared_ptr<Batch> batch_;
     std::uint64_t number_ = 0;
+    std::size_t turn_ = 0; // the name that is asked first
     Handle timer_;
     std::shared_ptr<bool> alive_ = std::make_shared<bool>(true); // of the loop's thread
 };
@@ -219,8 +224,8 @@ DnsKnowledge merge_answers(
             knowledge.warnings.push_back(
                 fmt::format("{} does not resolve ({}); its last known addresses stay", host, answer.problem));
         } else {
-            knowledge.warnings.push_back(fmt::format(
-                "{} does not resolve ({}); going on without it until a reload finds it", host, answer.problem));
+            knowledge.warnings.push_back(
+                fmt::format("{} does not resolve ({}); going on without it until it does", host, answer.problem));
         }
     }
     for (const ServiceConfig& service : config.services) {

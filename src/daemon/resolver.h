@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // DNS names to addresses, as the C library resolves them (files, DNS, whatever nsswitch.conf says), without holding
-// up the event loop: threads ask, and after a deadline the answers that are there are taken. DnsMemory keeps what was
-// last known, so that a name server that fails does not take backends away.
+// up the event loop: threads ask, and after a deadline the answers that are there are taken.
 #pragma once
 
 #include <chrono>
@@ -37,7 +36,7 @@ using Lookup = std::function<DnsAnswer(const std::string& host)>;
 // By getaddrinfo. Addresses that no backend can have (loopback, multicast, ...) are left out.
 [[nodiscard]] DnsAnswer look_up(const std::string& host);
 
-// `lookup` is called from threads of its own, up to eight at a time; one that does not return in time is left alone.
+// `lookup` is called from threads of its own, up to 32 at a time; one that does not return in time is left alone.
 [[nodiscard]] std::unique_ptr<Resolver> make_resolver(
     Loop& loop, std::chrono::milliseconds deadline = std::chrono::seconds(5), Lookup lookup = look_up);
 

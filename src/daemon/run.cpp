@@ -4,12 +4,16 @@
 #include <csignal>
 #include <utility>
 
+#include <fmt/format.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/loop.h"
 #include "daemon/api.h"
 #include "daemon/controller.h"
+#include "daemon/metrics_server.h"
+#include "daemon/room.h"
+#include "daemon/service_manager.h"
 #include "daemon/unix_socket.h"
 
 namespace featherlb {
@@ -35,6 +39,11 @@ void allow_many_files()
     ::setrlimit(RLIMIT_NOFILE, &files);
 }
 
+std::optional<Endpoint> endpoint_of(const Config& config)
+{
+    return config.metrics ? std::optional(config.metrics->listen) : std::nullopt;
+}
+
 int give_up(Log& log, const Error& error)
 {
     log.error("{}", describe(error));
@@ -44,7 +53,13 @@ int give_up(Log& log, const Error& error)
 // The members are in the order of making; later ones use earlier ones.
 class Daemon {
 public:
-    Daemon(const RunOptions& options, Log& log) : options_(options), log_(log), loop_(make_loop()) {}
+    Daemon(const RunOptions& options, Log& log)
+        : options_(options), log_(log), loop_(make_loop()), aside_(*loop_), lists_(*loop_),
+          metrics_(*loop_, {.status = [this] { return controller_->status(); },
+                               .why_not_ready = [this] { return controller_->why_not_ready(); },
+                               .aside = make_aside()})
+    {
+    }
 
     int run()
     {
@@ -72,16 +87,44 @@ private:
         network_ = std::move(*network);
         if (const int code = check(*config); code != exit_ok)
             return code;
+        if (Result<void> listening = metrics_.listen(endpoint_of(*config)); !listening)
+            return give_up(log_, listening.error());
         if (Result<void> opened = open_data_plane(*config); !opened)
             return give_up(log_, opened.error());
-        Result<UnixListener> listener =
-            UnixListener::open(options_.socket.empty() ? config->admin_socket : options_.socket);
+        const std::string socket = options_.socket.empty() ? config->admin_socket : options_.socket;
+        Result<UnixListener> listener = UnixListener::open(socket, config->admin_access);
         if (!listener) {
             take_back();
             return give_up(log_, listener.error());
         }
-        start(std::move(*config), std::move(*listener));
+        start(std::move(*config), std::move(*listener), socket);
         return code_;
+    }
+
+    // A port that cannot be had leaves everything, the old port too, as it was.
+    Result<void> move_metrics(const Config& config)
+    {
+        const std::optional<Endpoint> before = metrics_.endpoint();
+        if (Result<void> moved = metrics_.listen(endpoint_of(config)); !moved)
+            return moved;
+        if (metrics_.endpoint() != before)
+            say_metrics();
+        return {};
+    }
+
+    Aside::Make make_aside()
+    {
+        return [this](Aside::Work work, Aside::Done done) { aside_.make(std::move(work), std::move(done)); };
+    }
+
+    void close_metrics() { (void)metrics_.listen(std::nullopt); } // which cannot fail
+
+    void say_metrics()
+    {
+        if (const auto& where = metrics_.endpoint())
+            log_.info("metrics at http://{}/metrics", where->to_string());
+        else
+            log_.info("metrics are not served any more");
     }
 
     int check(const Config& config)
@@ -101,7 +144,7 @@ private:
     {
         DataPlaneOptions plane;
         plane.pins = options_.ephemeral ? "" : options_.pins;
-        plane.sizes.flows_max = config.flows_max;
+        plane.sizes = sizes_for(config);
         Result<std::unique_ptr<Plane>> opened = open_plane(plane);
         if (!opened)
             return fail(std::move(opened.error()));
@@ -118,19 +161,44 @@ private:
         return {};
     }
 
-    void start(Config config, UnixListener listener)
+    void start(Config config, UnixListener listener, const std::string& socket)
     {
         resolver_ = make_resolver(*loop_);
         prober_ = make_prober(*loop_);
         ControllerOptions controller;
         controller.config_file = options_.config_file;
         controller.pins = options_.ephemeral ? "" : options_.pins;
+        controller.overrides = options_.ephemeral ? "" : overrides_file(socket);
         controller.read_ports = [] { return read_host_ports(); };
         controller.open_sender = open_frame_sender;
+        controller.claim = [this](const Config& held) { return move_metrics(held); };
         controller_ =
             std::make_unique<Controller>(std::move(controller), *loop_, log_, *network_, *plane_, *resolver_, *prober_);
+        flows_ = std::make_unique<FlowTasks>(
+            *loop_, *plane_, log_, open_frame_sender, [this](BackendId id) { return controller_->hop_to(id); });
+        event_log_ = std::make_unique<EventLog>(
+            *loop_, *plane_, [this](std::span<const SeenSample> samples) { return controller_->events_of(samples); });
         ApiTarget target{.status = [this] { return controller_->status(); },
-            .reload = [this](Controller::Done done) { controller_->reload(std::move(done)); }};
+            .reload = [this](Controller::Done done) { controller_->reload(std::move(done)); },
+            .plan = [this](Controller::Done done) { controller_->plan(std::move(done)); },
+            .override_backend = [this](
+                                    const OverrideRequest& request) { return controller_->override_backend(request); },
+            .flow_backends = [this] { return controller_->flow_backends(); },
+            .tick_seconds = [this] { return plane_->tick_seconds(); },
+            .list_flows =
+                [this](FlowFilter filter, FlowTasks::Found found, std::function<void(Result<void>)> done) {
+                    flows_->list(std::move(filter), std::move(found), std::move(done));
+                },
+            .kill_flows =
+                [this](FlowFilter filter, std::function<void(Result<FlowTasks::Outcome>)> done) {
+                    flows_->kill(std::move(filter), std::move(done));
+                },
+            .aside_for_lists = [this](Aside::Work work,
+                                   Aside::Done done) { lists_.make(std::move(work), std::move(done)); },
+            .events = [this](const EventQuery& query,
+                          EventLog::Done done) { return event_log_->ask(query, std::move(done)); },
+            .check_service = [this](const std::string& name) { return controller_->check_service(name); },
+            .aside = make_aside()};
         Result<std::unique_ptr<AdminServer>> admin =
             AdminServer::start(std::move(listener), *loop_, make_api(std::move(target)));
         if (!admin) {
@@ -146,7 +214,10 @@ private:
     {
         if (report.result == LoadReport::Result::ok) {
             started_ = true;
+            if (metrics_.endpoint())
+                say_metrics();
             log_.info("ready (pid {})", ::getpid());
+            manager_.ready("forwarding");
             return;
         }
         code_ = report.result == LoadReport::Result::invalid ? exit_invalid : exit_failed;
@@ -157,10 +228,14 @@ private:
     {
         if (number == SIGHUP) {
             log_.info("SIGHUP: reloading {}", options_.config_file);
-            controller_->reload([](const LoadReport&) {}); // it logs what there is to say
+            manager_.reloading();
+            controller_->reload([this](const LoadReport& report) { // which logs what there is to say
+                manager_.ready(fmt::format("forwarding; last reload: {}", to_string(report.result)));
+            });
             return;
         }
         log_.info("{}: ending", number == SIGTERM ? "SIGTERM" : "SIGINT");
+        manager_.stopping();
         loop_->stop();
     }
 
@@ -169,7 +244,11 @@ private:
         if (!started_ && !options_.ephemeral)
             return take_back();
         admin_.reset();
+        flows_.reset();
+        close_metrics();
+        event_log_.reset();
         controller_.reset();
+        prober_.reset(); // with its programs, or the plane's would not find the interfaces empty
         if (options_.ephemeral) {
             plane_.reset();
             network_->release();
@@ -184,7 +263,11 @@ private:
     {
         const bool adopted = plane_->adopted();
         admin_.reset();
+        flows_.reset();
+        close_metrics();
+        event_log_.reset();
         controller_.reset();
+        prober_.reset();
         plane_.reset();
         if (adopted) {
             log_.warning("the data plane of an earlier daemon goes on forwarding with what it had");
@@ -200,12 +283,18 @@ private:
     const RunOptions& options_;
     Log& log_;
     std::unique_ptr<Loop> loop_;
+    Aside aside_;
+    Aside lists_;
+    ServiceManager manager_{*loop_};
     std::unique_ptr<Network> network_;
     std::unique_ptr<Plane> plane_;
     std::unique_ptr<Resolver> resolver_;
     std::unique_ptr<Prober> prober_;
     std::unique_ptr<Controller> controller_;
+    std::unique_ptr<FlowTasks> flows_;
+    std::unique_ptr<EventLog> event_log_;
     std::unique_ptr<AdminServer> admin_;
+    MetricsServer metrics_; // answers from the loop, when there is a controller
     Handle signals_;
     bool started_ = false;
     int code_ = exit_ok;

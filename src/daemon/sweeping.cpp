@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 constexpr std::uint32_t sets_a_slice = 4096;
 constexpr Loop::Clock::duration shortest_pause = 100ms;
 constexpr Loop::Clock::duration shortest_pass = 1s;
-constexpr int share = 100; // one part of so many of a processor
+constexpr int processor_share = 100; // one part of so many of a processor
 
 } // namespace
 
@@ -45,7 +45,7 @@ void Sweeping::slice()
 
 Loop::Clock::duration Sweeping::pause(Loop::Clock::duration took, bool pass_ended)
 {
-    auto length = std::max(shortest_pause, took * share);
+    auto length = std::max(shortest_pause, took * processor_share);
     if (pass_ended) {
         length = std::max(length, pass_began_ + shortest_pass - loop_.now());
         pass_began_ = loop_.now() + length;

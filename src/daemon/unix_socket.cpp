@@ -4,21 +4,26 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <string_view>
 #include <utility>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
+
+#include "base/group.h"
 
 namespace featherlb {
 
 namespace {
 
-constexpr int backlog = 16;
+constexpr int backlog = 1024;
 constexpr const char* other_place = "name another path by --socket or admin.socket";
 
-tl::unexpected<Error> failed(const std::string& path, const char* what, const char* remedy)
+tl::unexpected<Error> failed(const std::string& path, std::string_view what, const char* remedy)
 {
     return fail(fmt::format("admin socket {}: {}: {}", path, what, std::strerror(errno)), remedy);
 }
@@ -33,7 +38,7 @@ const sockaddr* generic(const sockaddr_un& address)
     return reinterpret_cast<const sockaddr*>(&address);
 }
 
-Result<void> make_directory(const std::string& path)
+Result<void> make_parent(const std::string& path)
 {
     const std::filesystem::path directory = std::filesystem::path(path).parent_path();
     if (directory.empty())
@@ -69,9 +74,22 @@ Result<void> clear_place(const std::string& path, const sockaddr_un& address)
     return {};
 }
 
+Result<void> give_to_group(const std::string& path, const std::string& group)
+{
+    if (group.empty())
+        return {};
+    const Result<gid_t> id = find_group(group);
+    if (!id)
+        return fail("admin.group: " + id.error().message, id.error().remedy);
+    if (::lchown(path.c_str(), static_cast<uid_t>(-1), *id) != 0)
+        return failed(path, fmt::format("cannot be given to the group {}", group),
+            "give the daemon CAP_CHOWN or that group (systemd: SupplementaryGroups=), or leave admin.group away");
+    return {};
+}
+
 } // namespace
 
-Result<UnixListener> UnixListener::open(const std::string& path)
+Result<UnixListener> UnixListener::open(const std::string& path, const AdminAccess& access)
 {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
@@ -80,7 +98,7 @@ Result<UnixListener> UnixListener::open(const std::string& path)
                         sizeof address.sun_path - 1),
             other_place);
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    if (Result<void> made = make_directory(path); !made)
+    if (Result<void> made = make_parent(path); !made)
         return fail(std::move(made.error()));
     if (Result<void> cleared = clear_place(path, address); !cleared)
         return fail(std::move(cleared.error()));
@@ -88,16 +106,25 @@ Result<UnixListener> UnixListener::open(const std::string& path)
     if (!fd.valid())
         return failed(path, "cannot make a socket", "");
     // The mask keeps others out between bind and chmod.
-    const mode_t old_mask = ::umask(0117);
+    const mode_t old_mask = ::umask(0177);
     const int bound = ::bind(fd.get(), generic(address), sizeof address);
     const int bind_error = errno;
     ::umask(old_mask);
     errno = bind_error;
     if (bound != 0)
         return failed(path, "cannot be made", other_place);
+    if (Result<void> given = give_to_group(path, access.group); !given) {
+        ::unlink(path.c_str());
+        return fail(std::move(given.error()));
+    }
     struct stat info {};
-    if (::chmod(path.c_str(), 0660) != 0 || ::listen(fd.get(), backlog) != 0 || ::lstat(path.c_str(), &info) != 0)
+    if (::fchmodat(AT_FDCWD, path.c_str(), access.mode, AT_SYMLINK_NOFOLLOW) != 0 || ::listen(fd.get(), backlog) != 0 ||
+        ::lstat(path.c_str(), &info) != 0) {
+        const int error = errno;
+        ::unlink(path.c_str());
+        errno = error;
         return failed(path, "cannot be set up", other_place);
+    }
     return UnixListener(std::move(fd), path, info.st_dev, info.st_ino);
 }
 

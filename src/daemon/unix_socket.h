@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A listening Unix socket at a path: mode 0660, in a directory that is made (0755) where it is missing. A socket that
-// a killed daemon left is replaced, one that answers is not. The file goes with the object, if it still is ours.
+// A listening Unix socket at a path, for whom `access` says, in a directory that is made (0755) where it is missing. A
+// socket that a killed daemon left is replaced, one that answers is not. The file goes with the object, if it still is
+// ours.
 #pragma once
 
 #include <string>
@@ -9,12 +10,13 @@
 
 #include "base/fd.h"
 #include "base/result.h"
+#include "config/config.h"
 
 namespace featherlb {
 
 class UnixListener {
 public:
-    [[nodiscard]] static Result<UnixListener> open(const std::string& path);
+    [[nodiscard]] static Result<UnixListener> open(const std::string& path, const AdminAccess& access = {});
     ~UnixListener();
     UnixListener(UnixListener&& other) noexcept;
     UnixListener& operator=(UnixListener&&) = delete;

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "kernel/wake_frames.h"
-
 namespace featherlb {
 
 namespace {
@@ -20,19 +18,16 @@ constexpr int passes_each = 3;
 
 } // namespace
 
-Waking::Waking(Loop& loop, Plane& plane, Log& log, Open open)
-    : loop_(loop), plane_(plane), log_(log), open_(std::move(open))
+Waking::Waking(Loop& loop, Plane& plane, Log& log, Waker::Open open)
+    : loop_(loop), plane_(plane), log_(log), waker_(plane, std::move(open))
 {
 }
 
 void Waking::prepare()
 {
-    if (!open_ || std::exchange(tried_, true))
+    if (!waker_.is_possible() || std::exchange(tried_, true))
         return;
-    auto opened = open_();
-    if (opened)
-        sender_ = std::move(*opened);
-    else
+    if (const Result<void> opened = waker_.open(); !opened)
         log_.warning("clients that only wait are not told when their connection is reset, but at their next packet: {}",
             describe(opened.error()));
 }
@@ -52,7 +47,7 @@ void Waking::look()
     if (!more)
         return;
     prepare();
-    if (sender_ && walking_.empty())
+    if (waker_.is_open() && walking_.empty())
         timer_ = loop_.after(0ms, [this] { turn(); });
 }
 
@@ -62,32 +57,25 @@ void Waking::turn()
         for (const auto& [backend, left] : passes_)
             walking_.insert(backend);
         woken_ = 0;
-        failure_.clear();
+        position_ = 0;
         if (walking_.empty())
             return;
-        plane_.rewind_clients();
     }
-    found_.clear();
-    const bool ended = plane_.walk_clients(sets_a_turn, clients_a_turn, walking_, found_);
-    for (const WaitingClient& client : found_)
-        wake(client);
-    if (ended)
+    std::vector<bool> backends(*walking_.rbegin() + 1);
+    for (const BackendId backend : walking_)
+        backends[backend] = true;
+    const FlowFilter waiting{
+        .backends = std::move(backends), .client = {}, .protocol = Protocol::tcp, .states = states_waiting};
+    std::vector<Flow> found;
+    const Result<bool> ended = plane_.list_flows(position_, sets_a_turn, clients_a_turn, waiting, found);
+    for (const Flow& flow : found)
+        woken_ += waker_.wake({flow.client, flow.listener, flow.hop}) ? 1 : 0;
+    if (!ended)
+        log_.warning(
+            "not every client that waits could be told that its connection is reset: {}", describe(ended.error()));
+    if (!ended || *ended)
         return finish_pass();
     timer_ = loop_.after(between_turns, [this] { turn(); });
-}
-
-void Waking::wake(const WaitingClient& client)
-{
-    const auto out = plane_.link_out(client.hop);
-    if (!out)
-        return;
-    for (const FrameBytes& frame : wake_frames(client, out->mac, 0)) {
-        if (const Result<void> sent = sender_->send(out->ifindex, frame); !sent) {
-            failure_ = describe(sent.error());
-            return;
-        }
-    }
-    woken_++;
 }
 
 // A backend that came under the flag meanwhile was not, or not wholly, looked at: its own pass begins at once.
@@ -99,8 +87,8 @@ void Waking::finish_pass()
     });
     if (woken_ > 0 && first)
         log_.info("{} connections are reset; their clients were made to speak", woken_);
-    if (!failure_.empty())
-        log_.warning("not every client that waits could be told that its connection is reset: {}", failure_);
+    if (const std::string failure = waker_.take_failure(); !failure.empty())
+        log_.warning("not every client that waits could be told that its connection is reset: {}", failure);
     bool fresh = false;
     for (auto entry = passes_.begin(); entry != passes_.end();) {
         if (!walking_.contains(entry->first))

@@ -8,9 +8,7 @@
 // next comes 10 ms later: at most 20,000 clients a second. 262,144 sets are through in 160 ms.
 #pragma once
 
-#include <functional>
 #include <map>
-#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -18,16 +16,14 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "daemon/plane.h"
-#include "kernel/frame_sender.h"
+#include "daemon/waker.h"
 
 namespace featherlb {
 
 class Waking {
 public:
-    using Open = std::function<Result<std::unique_ptr<FrameSender>>()>;
-
     // What it works on must outlive it.
-    Waking(Loop& loop, Plane& plane, Log& log, Open open);
+    Waking(Loop& loop, Plane& plane, Log& log, Waker::Open open);
 
     // To be called when connections may have to be reset some day: says, once, if nobody could be woken.
     void prepare();
@@ -37,20 +33,17 @@ public:
 private:
     void turn();
     void finish_pass();
-    void wake(const WaitingClient& client);
 
     Loop& loop_;
     Plane& plane_;
     Log& log_;
-    Open open_;
-    std::unique_ptr<FrameSender> sender_;
+    Waker waker_;
     bool tried_ = false;
     std::map<BackendId, int> passes_; // that are left for each backend
     std::set<BackendId> known_;       // under the flag, as last seen
     std::set<BackendId> walking_;     // of the pass under way; empty: none is
-    std::vector<WaitingClient> found_;
-    std::size_t woken_ = 0; // in this pass
-    std::string failure_;   // the last in this pass
+    std::size_t position_ = 0;        // in the flow table
+    std::size_t woken_ = 0;           // in this pass
     Handle timer_;
 };
 

@@ -18,14 +18,28 @@ std::string write_mac(const std::uint8_t (&mac)[6])
     return fmt::format("{:02x}:{:02x}:{:02x}:{:02x}:{:02x}:{:02x}", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]);
 }
 
-void Ways::refresh(const std::map<IpAddress, std::string>& destinations)
+Error behind_gateway(const IpAddress& address, const Way& way)
+{
+    return {fmt::format("the route to {} leads over the gateway {}, and `dsr` reaches only what is on a link of this "
+                        "machine",
+                address.to_string(), way.neighbour ? way.neighbour->to_string() : "?"),
+        "use forward: ipip, or give this machine an address in the backend's network"};
+}
+
+void Ways::refresh(const std::map<IpAddress, std::string>& destinations, const std::set<IpAddress>& adjacent)
 {
     ways_.clear();
     for (const auto& [address, owners] : destinations) {
         Way& way = ways_[address];
         way = network_.next_hop(address);
         report(address, owners, way);
+        if (!adjacent.contains(address) || !way.next.gateway)
+            distant_.erase(address);
+        else if (distant_.insert(address).second)
+            log_.warning("backend address {} (of {}) is not reached: {}", address.to_string(), owners,
+                describe(behind_gateway(address, way)));
     }
+    std::erase_if(distant_, [this](const IpAddress& address) { return !ways_.contains(address); });
     std::erase_if(missing_, [this](const auto& entry) { return !ways_.contains(entry.first); });
 }
 
@@ -58,20 +72,40 @@ void Ways::report(const IpAddress& address, const std::string& owners, const Way
     missing->second.said = problem;
 }
 
+// Is it missing for so short a time that a way that is there shall stay?
+bool Ways::is_patient(const IpAddress& address, const Way& way) const
+{
+    const auto missing = missing_.find(address);
+    return missing != missing_.end() && way.ifindex != 0 && loop_.now() - missing->second.since < patience;
+}
+
 std::map<IpAddress, NextHop> Ways::for_plan(const Tables& have) const
 {
+    std::set<IpAddress> resolved_there;
+    for (const auto& [id, row] : have.backends) {
+        if (!missing_.empty() && is_resolved(row.hop))
+            resolved_there.insert(row.endpoint.address);
+    }
+    std::map<IpAddress, NextHop> hops;
+    for (const auto& [address, way] : ways_) {
+        if (!is_patient(address, way) || !resolved_there.contains(address))
+            hops.emplace_hint(hops.end(), address, way.next);
+    }
+    return hops;
+}
+
+std::map<IpAddress, NextHop> Ways::for_rows(const Tables& have) const
+{
+    std::map<IpAddress, NextHop> hops;
     std::set<IpAddress> resolved_there;
     for (const auto& [id, row] : have.backends) {
         if (is_resolved(row.hop))
             resolved_there.insert(row.endpoint.address);
     }
-    std::map<IpAddress, NextHop> hops;
-    for (const auto& [address, way] : ways_) {
-        const auto missing = missing_.find(address);
-        const bool patient = missing != missing_.end() && way.ifindex != 0 &&
-                             loop_.now() - missing->second.since < patience && resolved_there.contains(address);
-        if (!patient)
-            hops.emplace(address, way.next);
+    for (const auto& [id, row] : have.backends) {
+        const auto way = ways_.find(row.endpoint.address);
+        if (way != ways_.end() && (!is_patient(way->first, way->second) || !resolved_there.contains(way->first)))
+            hops.emplace(way->first, way->second.next);
     }
     return hops;
 }

@@ -96,10 +96,13 @@ constexpr std::array state_timeouts = {
     StateTimeout{FLB_FLOW_SYN_ACK, &Timeouts::tcp_handshake},
     StateTimeout{FLB_FLOW_MIDSTREAM, &Timeouts::tcp_handshake},
     StateTimeout{FLB_FLOW_ESTABLISHED, &Timeouts::tcp_established},
+    StateTimeout{FLB_FLOW_AWAITING, &Timeouts::tcp_established},
+    StateTimeout{FLB_FLOW_MEASURING, &Timeouts::tcp_established},
     StateTimeout{FLB_FLOW_FIN_CLIENT, &Timeouts::tcp_half_closed},
     StateTimeout{FLB_FLOW_FIN_BACKEND, &Timeouts::tcp_half_closed},
     StateTimeout{FLB_FLOW_CLOSED_CLIENT, &Timeouts::tcp_closed},
     StateTimeout{FLB_FLOW_CLOSED_BACKEND, &Timeouts::tcp_closed},
+    StateTimeout{FLB_FLOW_CLOSED_ONE_WAY, &Timeouts::tcp_half_closed},
     StateTimeout{FLB_FLOW_RESET, &Timeouts::tcp_reset},
     StateTimeout{FLB_FLOW_UDP_NEW, &Timeouts::udp_unreplied},
     StateTimeout{FLB_FLOW_UDP_REPLIED, &Timeouts::udp_unreplied},
@@ -112,10 +115,13 @@ void fill_timeouts(flb_settings& settings, const Timeouts& timeouts)
 {
     for (const auto& [state, time] : state_timeouts)
         settings.timeout[state] = to_ticks(timeouts.*time, settings.hz, settings.tick_shift);
+    settings.timeout[FLB_FLOW_BUSY] = FLB_YOUNG_TICKS; // whoever has claimed an entry fills it at once
     // A reply lives as long as its owner. These only bound what replacement takes for expired.
     settings.timeout[FLB_FLOW_REPLY_NEW] = std::max(settings.timeout[FLB_FLOW_SYN], settings.timeout[FLB_FLOW_UDP_NEW]);
     settings.timeout[FLB_FLOW_SUPERSEDED] = settings.timeout[FLB_FLOW_SYN];
+    settings.timeout[FLB_FLOW_KILLED] = settings.timeout[FLB_FLOW_CLOSED_CLIENT];
     settings.timeout[FLB_FLOW_REPLY] = settings.timeout[FLB_FLOW_ESTABLISHED];
+    settings.timeout[FLB_FLOW_REPLY_MEASURED] = settings.timeout[FLB_FLOW_ESTABLISHED];
 }
 
 Timeouts timeouts_of(const flb_settings& settings)

@@ -12,11 +12,20 @@
 
 namespace featherlb {
 
+// Response times by powers of two, as in flb_response_histogram.
+struct ResponseCounts {
+    std::array<std::uint64_t, FLB_RESPONSE_BUCKETS> buckets{};
+    std::uint64_t sum_us = 0;
+    double smoothed_us = 0; // as picks see it at this moment; 0: nothing is known
+};
+
 struct BackendCounts {
     std::array<std::uint64_t, 2> packets{}; // [0] from clients, [1] from the backend
     std::array<std::uint64_t, 2> bytes{};
     std::uint64_t connections = 0;
     std::uint64_t refused = 0; // connections that the backend answered with RST
+    std::uint32_t open = 0;    // connections at this moment
+    ResponseCounts responses;
 };
 
 struct CounterWords {

@@ -5,18 +5,18 @@
 #include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #include <fmt/format.h>
-#include <sys/random.h>
 
 #include "kernel/clock.h"
 #include "kernel/dataplane_hooks.h"
-#include "kernel/dataplane_maps.h"
+#include "kernel/dataplane_load.h"
 #include "kernel/dataplane_pins.h"
-#include "kernel/dataplane_programs.h"
 #include "kernel/dataplane_tables.h"
 #include "kernel/pin_sweeper.h"
+#include "kernel/responses.h"
 #include "kernel/source_limits.h"
 
 namespace featherlb {
@@ -32,51 +32,40 @@ struct DataPlane::State {
     TableStore tables;
     Attachments attachments;
     Sweeper sweeper;
-    ClientWalk clients;
+    FlowWalk flows;
+    Samples samples;
+    std::unique_ptr<Copying> copying = {};
     PinSweeper pins = {};
 
     [[nodiscard]] flb_iface& interface(std::uint32_t ifindex) const
     {
         return maps.values<flb_iface>("ifaces")[ifindex % FLB_IFACE_SLOTS];
     }
+    // By which flows age.
+    [[nodiscard]] Result<std::uint32_t> now() const
+    {
+        const auto jiffies = clock.jiffies();
+        if (!jiffies)
+            return fail(jiffies.error());
+        return static_cast<std::uint32_t>(*jiffies >> maps.settings().tick_shift);
+    }
+    // How it is attached; what kind of device it is stays as it was.
     void set_flags(std::uint32_t ifindex, std::uint32_t flags) const
     {
         auto& record = interface(ifindex);
         if (record.ifindex == ifindex)
-            publish(record.flags, flags);
+            publish(record.flags, (record.flags & FLB_IFACE_PEER) | flags);
     }
 };
 
 namespace {
 
-Result<void> fill_fresh_settings(flb_settings& settings, std::uint32_t hz)
+// As the programs' bpf_ktime_get_ns().
+std::uint64_t monotonic_ns()
 {
-    settings.abi = FLB_ABI;
-    settings.hz = hz;
-    settings.tick_shift = tick_shift_for(hz);
-    settings.boot_id = boot_id();
-    settings.snat_stride = stride_for({});
-    if (::getrandom(settings.flow_seed, sizeof(settings.flow_seed), 0) != sizeof(settings.flow_seed))
-        return fail(bpf_error("getting random numbers", errno));
-    return {};
-}
-
-flb_load constants_for(const MapSet& maps)
-{
-    const auto& settings = maps.settings();
-    flb_load constants{};
-    std::ranges::copy(settings.flow_seed, constants.flow_seed);
-    constants.flow4_sets = maps.at("flows4").shape().max_entries;
-    constants.flow6_sets = maps.at("flows6").shape().max_entries;
-    constants.max_backends = maps.at("backends").shape().max_entries;
-    constants.processors = maps.processors;
-    constants.tick_shift = settings.tick_shift;
-    constants.limit_sets = maps.at("limit_counts").shape().max_entries;
-    constants.rate_sets = maps.at("limit_rates").shape().max_entries;
-#ifdef __aarch64__
-    constants.weak_memory = 1;
-#endif
-    return constants;
+    timespec now{};
+    ::clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec);
 }
 
 // Pins serve one network namespace: interface numbers of another one mean other interfaces.
@@ -133,35 +122,33 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
     auto clock = Clock::open();
     if (!clock)
         return fail(clock.error());
-    const auto declared = Programs::declared_maps();
-    if (!declared)
-        return fail(declared.error());
-    auto maps = open_maps(
-        *declared, options.sizes, paths,
-        [&](flb_settings& settings) { return fill_fresh_settings(settings, clock->hz()); }, warnings);
-    if (!maps)
-        return fail(maps.error());
-    auto programs = Programs::load(
-        [&](const std::string& name) {
-            const auto found = maps->maps.find(name);
-            return found == maps->maps.end() ? -1 : found->second.fd();
-        },
-        constants_for(*maps));
-    if (!programs)
-        return fail(programs.error());
+    auto loaded = load_data_plane(options, paths, *clock, warnings);
+    if (!loaded)
+        return fail(loaded.error());
+    MapSet* const maps = &loaded->maps;
+    Programs* const programs = &loaded->programs;
     auto tables = TableStore::open(*maps);
     if (!tables)
         return fail(tables.error());
     Attachments attachments(paths.root.empty() ? "" : paths.links(), programs->xdp_fd(), programs->tc_fd());
-    const ClientWalk clients(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"));
+    auto samples = Samples::open(*maps);
+    if (!samples)
+        return fail(samples.error());
     const auto backends = maps->values<flb_backend>("backends");
     const SourceCounts counts{.sets = maps->values<flb_limit_set>("limit_counts"),
         .seed = {maps->settings().flow_seed[0], maps->settings().flow_seed[1]}};
-    Sweeper sweeper(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"), maps->sizes().backends,
-        [backends, counts](std::uint32_t backend, std::uint64_t client) {
-            if (backend < backends.size())
-                counts.give_back(backends[backend].service, client);
-        });
+    const auto uncount = [backends, counts](std::uint32_t backend, std::uint64_t client) {
+        if (backend < backends.size())
+            counts.give_back(backends[backend].service, client);
+    };
+    FlowWalk flows(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"), uncount,
+        maps->values<flb_backend_load>("backend_loads"));
+    if (auto& timeout = maps->settings().timeout; timeout[FLB_FLOW_KILLED] == 0) // an earlier version's
+        publish(timeout[FLB_FLOW_KILLED], timeout[FLB_FLOW_CLOSED_CLIENT]);
+    Sweeper sweeper(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"), maps->sizes().backends, uncount,
+        SweptLoads{.loads = maps->values<flb_backend_load>("backend_loads"),
+            .begun = [cells = maps->values<flb_backend_counters>("backend_counters"), stride = maps->sizes().backends](
+                         std::uint32_t backend) { return sum_backend(cells, stride, backend).connections; }});
     auto state = std::make_unique<State>(State{.paths = paths,
         .lock = std::move(lock),
         .warnings = std::move(warnings),
@@ -171,7 +158,9 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
         .tables = std::move(*tables),
         .attachments = std::move(attachments),
         .sweeper = std::move(sweeper),
-        .clients = clients});
+        .flows = std::move(flows),
+        .samples = std::move(*samples),
+        .copying = std::move(loaded->copying)});
     state->tables.use(state->maps);
     return DataPlane(std::move(state));
 }
@@ -223,6 +212,11 @@ Result<void> DataPlane::apply(const Tables& want, const std::vector<Change>& cha
     return state_->tables.apply(want, changes);
 }
 
+Result<void> DataPlane::apply_rows(const Tables& want, const std::vector<Change>& changes)
+{
+    return state_->tables.apply_rows(want, changes);
+}
+
 // ---- interfaces -------------------------------------------------------------------------------------------
 
 Result<void> DataPlane::set_interface(const InterfaceRecord& interface)
@@ -240,8 +234,8 @@ Result<void> DataPlane::set_interface(const InterfaceRecord& interface)
     std::uint64_t head = 0;
     std::memcpy(&head, &wanted, sizeof(head));
     publish_word(&record, head);
-    if (record.ifindex == 0)
-        publish(record.flags, 0u);
+    const std::uint32_t attached = record.ifindex == 0 ? 0 : record.flags & ~FLB_IFACE_PEER;
+    publish(record.flags, attached | (interface.hands_over ? FLB_IFACE_PEER : 0u));
     publish(record.ifindex, interface.ifindex);
     return {};
 }
@@ -268,14 +262,35 @@ std::vector<std::uint32_t> DataPlane::interfaces() const
 
 Result<AttachOutcome> DataPlane::attach(const AttachRequest& request)
 {
+    if (state_->copying)
+        if (auto over = state_->copying->change_over(state_->maps, state_->clock); !over)
+            return fail(over.error());
     // The flag stands before the first packet comes.
     const bool native_veth = request.mode == Attach::xdp && driver_of(request.name) == "veth";
-    const std::uint32_t before = state_->interface(request.ifindex).flags;
+    const std::uint32_t before = state_->interface(request.ifindex).flags & ~FLB_IFACE_PEER;
     state_->set_flags(request.ifindex, FLB_IFACE_ATTACHED | (native_veth ? FLB_IFACE_REDIRECT : 0u));
     auto outcome = state_->attachments.attach(request);
     if (!outcome)
         state_->set_flags(request.ifindex, before);
+    if (state_->copying)
+        state_->copying->attached(outcome.has_value());
     return outcome;
+}
+
+std::optional<CopyReport> DataPlane::copying() const
+{
+    return state_->copying ? std::optional(state_->copying->report()) : std::nullopt;
+}
+
+Result<CopyReport> DataPlane::finish_copy()
+{
+    if (!state_->copying)
+        return CopyReport{};
+    if (auto done = state_->copying->finish(state_->maps, state_->clock); !done)
+        return fail(done.error());
+    CopyReport report = state_->copying->report();
+    state_->copying.reset();
+    return report;
 }
 
 Result<std::vector<std::string>> DataPlane::detach_others(const std::set<std::uint32_t>& keep)
@@ -295,18 +310,40 @@ std::vector<Attachment> DataPlane::attachments() const
 
 Result<bool> DataPlane::sweep(std::uint32_t sets)
 {
-    const auto jiffies = state_->clock.jiffies();
-    if (!jiffies)
-        return fail(jiffies.error());
-    const auto& settings = state_->maps.settings();
-    const auto now = static_cast<std::uint32_t>(*jiffies >> settings.tick_shift);
+    const auto now = state_->now();
+    if (!now)
+        return fail(now.error());
     const MapSet& maps = state_->maps;
-    const bool whole = state_->sweeper.step(sets, now, std::span(settings.timeout));
+    const bool whole = state_->sweeper.step(sets, *now, std::span(maps.settings().timeout));
     if (auto done = state_->pins.step(
-            maps.at("pins"), maps.values<flb_service>("services"), maps.values<flb_backend>("backends"), now);
+            maps.at("pins"), maps.values<flb_service>("services"), maps.values<flb_backend>("backends"), *now);
         !done)
         return fail(done.error());
     return whole;
+}
+
+Result<bool> DataPlane::list_flows(std::size_t& position, std::uint32_t sets, std::size_t most,
+    const FlowFilter& filter, std::vector<Flow>& found) const
+{
+    const auto now = state_->now();
+    if (!now)
+        return fail(now.error());
+    return state_->flows.list(position, sets, most, {*now, state_->maps.settings().timeout}, filter, found);
+}
+
+Result<bool> DataPlane::kill_flows(
+    std::size_t& position, std::uint32_t sets, const FlowFilter& filter, std::size_t& killed)
+{
+    const auto now = state_->now();
+    if (!now)
+        return fail(now.error());
+    return state_->flows.kill(position, sets, {*now, state_->maps.settings().timeout}, filter, killed);
+}
+
+double DataPlane::tick_seconds() const
+{
+    const auto& settings = state_->maps.settings();
+    return static_cast<double>(1u << settings.tick_shift) / settings.hz;
 }
 
 std::uint64_t DataPlane::pins() const
@@ -335,17 +372,6 @@ std::set<BackendId> DataPlane::resetting() const
     return found;
 }
 
-bool DataPlane::walk_clients(
-    std::uint32_t sets, std::size_t most, const std::set<BackendId>& backends, std::vector<WaitingClient>& found)
-{
-    return state_->clients.step(sets, most, backends, found);
-}
-
-void DataPlane::rewind_clients()
-{
-    state_->clients.rewind();
-}
-
 std::optional<LinkOut> DataPlane::link_out(const flb_hop& hop) const
 {
     const flb_iface& record = state_->interface(hop.link & FLB_LINK_SLOT);
@@ -356,13 +382,34 @@ std::optional<LinkOut> DataPlane::link_out(const flb_hop& hop) const
     return out;
 }
 
+std::uint64_t DataPlane::refused(BackendId backend) const
+{
+    const auto marks = state_->maps.values<flb_backend_mark>("backend_marks");
+    return backend < marks.size() ? std::atomic_ref(marks[backend].refused).load(std::memory_order_relaxed) : 0;
+}
+
 BackendCounts DataPlane::backend_counts(BackendId backend) const
 {
     BackendCounts counts =
         sum_backend(state_->maps.values<flb_backend_counters>("backend_counters"), sizes().backends, backend);
-    if (const auto marks = state_->maps.values<flb_backend_mark>("backend_marks"); backend < marks.size())
-        counts.refused = std::atomic_ref(marks[backend].refused).load(std::memory_order_relaxed);
+    counts.refused = refused(backend);
+    if (const auto loads = state_->maps.values<flb_backend_load>("backend_loads"); backend < loads.size())
+        counts.open = std::atomic_ref(loads[backend].open).load(std::memory_order_relaxed);
+    const auto backends = state_->maps.values<flb_backend>("backends");
+    const auto services = state_->maps.values<flb_response_histogram>("service_responses");
+    if (backend < backends.size() && backends[backend].service < services.size())
+        counts.responses = read_responses(state_->maps.values<flb_response_histogram>("backend_responses")[backend],
+            state_->maps.values<flb_backend_load>("backend_loads")[backend].response,
+            services[backends[backend].service].smoothed, monotonic_ns());
     return counts;
+}
+
+ResponseCounts DataPlane::service_responses(ServiceId service) const
+{
+    const auto services = state_->maps.values<flb_response_histogram>("service_responses");
+    if (service >= services.size())
+        return {};
+    return read_responses(services[service], services[service].smoothed, services[service].smoothed, monotonic_ns());
 }
 
 DropCounts DataPlane::drop_counts() const
@@ -373,6 +420,27 @@ DropCounts DataPlane::drop_counts() const
 EventCounts DataPlane::event_counts() const
 {
     return sum_events(state_->maps.values<flb_drop_counters>("drop_counters"));
+}
+
+Result<void> DataPlane::ask_samples(std::uint64_t which)
+{
+    constexpr std::uint32_t asked_ticks = 3; // longer than callers wait before they ask again
+    const auto jiffies = state_->clock.jiffies();
+    if (!jiffies)
+        return fail(jiffies.error());
+    state_->samples.ask(
+        which, static_cast<std::uint32_t>(*jiffies >> state_->maps.settings().tick_shift) + asked_ticks);
+    return {};
+}
+
+void DataPlane::read_samples(std::vector<flb_sample>& into)
+{
+    state_->samples.read(into);
+}
+
+SampleCounts DataPlane::samples_left_out() const
+{
+    return state_->samples.left_out();
 }
 
 int DataPlane::map_fd(std::string_view name) const

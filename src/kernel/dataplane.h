@@ -7,11 +7,12 @@
 // detach_others; then sweep() now and then. The process's network namespace is the one that is served.
 //
 // Memory, unless the sizes say otherwise: 788 bytes for each connection of flows_max (both families), 16 MiB of slot
-// tables, 1 MiB of backends, 1 MiB of services, 1 MiB of names, 1 MiB of source addresses, and 1 MiB for each
-// possible processor for counters.
+// tables, 5.6 MiB of backends and 6.1 MiB of services (with their response times and names), 1.5 MiB of source
+// addresses, and 1 MiB for each possible processor for counters.
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,8 +23,9 @@
 
 #include "base/result.h"
 #include "kernel/attach.h"
-#include "kernel/client_walk.h"
 #include "kernel/counters.h"
+#include "kernel/flow_walk.h"
+#include "kernel/samples.h"
 #include "kernel/sweeper.h"
 #include "plan/tables.h"
 
@@ -52,6 +54,7 @@ struct InterfaceRecord {
     std::string name; // for messages
     std::array<std::uint8_t, 6> mac{};
     std::uint32_t mtu = 0;
+    bool hands_over = false; // as of Interface: FLB_IFACE_PEER
 };
 
 struct ProgramInfo {
@@ -59,6 +62,13 @@ struct ProgramInfo {
     std::uint32_t id = 0;
     std::string tag;                // 16 hexadecimal digits: the same code has the same tag
     std::uint32_t instructions = 0; // as verified (0: the kernel does not say)
+};
+
+struct CopyReport {
+    std::string why;               // "flows.max is 65536 instead of 16384"
+    std::uint64_t connections = 0; // in the new table
+    std::uint64_t lost = 0;        // for which it had no room
+    std::chrono::milliseconds took{0};
 };
 
 // An interface that frames leave by.
@@ -81,7 +91,12 @@ public:
     DataPlane(DataPlane&&) noexcept;
     DataPlane& operator=(DataPlane&&) noexcept;
 
-    [[nodiscard]] bool adopted() const;                             // the maps were there already
+    [[nodiscard]] bool adopted() const; // the maps were there already
+    // Connections are being copied from another flow table (dataplane_successor.h): nothing, if none are. The second
+    // half happens in finish_copy(), after attach() has put the programs in their places; until then, for a few seconds
+    // at most, packets of connections that are not known are held back.
+    [[nodiscard]] std::optional<CopyReport> copying() const;
+    [[nodiscard]] Result<CopyReport> finish_copy();
     [[nodiscard]] const std::vector<std::string>& warnings() const; // of open(), worth a line in the log each
     [[nodiscard]] DataPlaneSizes sizes() const;                     // as they are; an adopted map keeps its size
     [[nodiscard]] Limits limits() const;                            // for make_tables
@@ -92,6 +107,8 @@ public:
     // Carries out `changes` = diff(read(), want). After a failure in the middle the maps are consistent, and
     // diff(read(), want) is what remains to be done.
     [[nodiscard]] Result<void> apply(const Tables& want, const std::vector<Change>& changes);
+    // The same with the changes of a PartialPlan, and the rows that change.
+    [[nodiscard]] Result<void> apply_rows(const Tables& want, const std::vector<Change>& changes);
 
     // Records an interface that frames may come in by or go out of. Fails where two interfaces share a slot.
     // The slot, for flb_hop.link, is ifindex % FLB_IFACE_SLOTS. Call it again when MAC or MTU changes.
@@ -113,17 +130,28 @@ public:
     [[nodiscard]] const SweepTotals& sweep_totals() const;
     [[nodiscard]] std::uint64_t pins() const; // of clients to backends, as last counted
 
-    // Backends whose clients are to be reset (FLB_BACKEND_RESET), and those clients; see client_walk.h.
+    // Lists and ends connections; see flow_walk.h. `position`: 0 at first.
+    [[nodiscard]] Result<bool> list_flows(std::size_t& position, std::uint32_t sets, std::size_t most,
+        const FlowFilter& filter, std::vector<Flow>& found) const;
+    [[nodiscard]] Result<bool> kill_flows(
+        std::size_t& position, std::uint32_t sets, const FlowFilter& filter, std::size_t& killed);
+    [[nodiscard]] double tick_seconds() const; // in which their idle times are
+
+    // Backends whose clients are to be reset (FLB_BACKEND_RESET).
     [[nodiscard]] std::set<BackendId> resetting() const;
-    [[nodiscard]] bool walk_clients(
-        std::uint32_t sets, std::size_t most, const std::set<BackendId>& backends, std::vector<WaitingClient>& found);
-    void rewind_clients();
     // Nothing: the interface is not recorded any more.
     [[nodiscard]] std::optional<LinkOut> link_out(const flb_hop& hop) const;
 
     [[nodiscard]] BackendCounts backend_counts(BackendId backend) const;
+    [[nodiscard]] std::uint64_t refused(BackendId backend) const; // backend_counts().refused, at less cost
+    [[nodiscard]] ResponseCounts service_responses(ServiceId service) const;
     [[nodiscard]] DropCounts drop_counts() const;
     [[nodiscard]] EventCounts event_counts() const;
+
+    // Asks the programs to tell of single packets, for the next seconds; 0: no more. samples.h.
+    [[nodiscard]] Result<void> ask_samples(std::uint64_t which);
+    void read_samples(std::vector<flb_sample>& into);
+    [[nodiscard]] SampleCounts samples_left_out() const;
 
     // For tests and tools: descriptors that stay ours. -1: no such map.
     [[nodiscard]] int map_fd(std::string_view name) const;

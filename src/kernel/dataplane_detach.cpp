@@ -45,7 +45,8 @@ Result<std::vector<std::string>> DataPlane::detach(const std::string& pins, cons
     if (!removed || !there)
         return removed;
     remove_contents(paths.links(), "link", *removed);
-    remove_contents(paths.maps(), "map", *removed);
+    for (const auto& directory : {paths.maps(), paths.next(), paths.old()})
+        remove_contents(directory, "map", *removed);
     for (const auto& name : names_in(paths.root))
         remove_directory(paths.root + "/" + name);
     if (!remove_directory(paths.root))

@@ -198,14 +198,20 @@ std::optional<Filters> list_filters(std::uint32_t ifindex, std::uint32_t side)
 
 } // namespace
 
+bool filter_named(
+    std::uint32_t ifindex, bool egress, std::uint32_t handle, std::uint32_t priority, std::string_view name)
+{
+    const auto filters = list_filters(ifindex, egress ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS);
+    return filters && std::ranges::any_of(*filters, [=](const auto& filter) {
+        return filter.first.tcm_handle == handle && filter.first.tcm_info >> 16 == priority &&
+               filter.second.starts_with(name);
+    });
+}
+
 bool filter_is_ours(std::uint32_t ifindex)
 {
-    const auto filters = list_filters(ifindex, TC_H_MIN_INGRESS);
-    return filters && std::ranges::any_of(*filters, [](const auto& filter) {
-        // libbpf names a filter after its program: "flb_tc:[12]".
-        return filter.first.tcm_handle == filter_handle && filter.first.tcm_info >> 16 == filter_priority &&
-               filter.second.starts_with("flb_tc:");
-    });
+    // libbpf names a filter after its program: "flb_tc:[12]".
+    return filter_named(ifindex, false, filter_handle, filter_priority, "flb_tc:");
 }
 
 bool remove_idle_clsact(std::uint32_t ifindex)

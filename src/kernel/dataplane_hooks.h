@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/fd.h"
@@ -42,6 +43,9 @@ inline constexpr std::uint32_t filter_priority = 10;
 [[nodiscard]] std::uint32_t filter_program(std::uint32_t ifindex);
 // Whether featherlb put it there. Unlike program_name, this needs no more than CAP_NET_ADMIN.
 [[nodiscard]] bool filter_is_ours(std::uint32_t ifindex);
+// A filter at any place of either side, whose program's name begins with `name`.
+[[nodiscard]] bool filter_named(
+    std::uint32_t ifindex, bool egress, std::uint32_t handle, std::uint32_t priority, std::string_view name);
 // Removes the clsact qdisc, unless somebody has a filter on it.
 [[nodiscard]] bool remove_idle_clsact(std::uint32_t ifindex);
 

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <stdexcept>
 #include <string_view>
 
@@ -11,6 +13,10 @@
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
 #include <unistd.h>
+
+#include "base/log.h"
+#include "kernel/dataplane_successor.h"
+#include "kernel/layout.h"
 
 namespace featherlb {
 
@@ -28,7 +34,8 @@ enum class SizedBy {
     slots,
     snat_addresses,
     backend_counters,
-    processors
+    processors,
+    sample_budgets
 };
 constexpr std::uint32_t least_limit_sets = 16;
 struct SizedMap {
@@ -47,11 +54,15 @@ constexpr std::array sized_maps = {
     SizedMap{"backends", SizedBy::backends},
     SizedMap{"backend_ports", SizedBy::backends},
     SizedMap{"backend_marks", SizedBy::backends},
+    SizedMap{"backend_loads", SizedBy::backends},
+    SizedMap{"service_responses", SizedBy::services},
+    SizedMap{"backend_responses", SizedBy::backends},
     SizedMap{"slots", SizedBy::slots},
     SizedMap{"snat_addresses", SizedBy::snat_addresses},
     SizedMap{"backend_counters", SizedBy::backend_counters},
     SizedMap{"drop_counters", SizedBy::processors},
     SizedMap{"icmp_budgets", SizedBy::processors},
+    SizedMap{"sample_budgets", SizedBy::sample_budgets},
 };
 
 // Shapes must agree but for the number of entries of the maps that the daemon sizes.
@@ -66,18 +77,6 @@ Result<void> check_shape(const MapShape& declared, const MapShape& pinned)
     return {};
 }
 
-Result<void> check_settings(const flb_settings& settings, const std::string& root)
-{
-    if (settings.abi != FLB_ABI)
-        return fail(fmt::format("what is pinned in {} was made by another version of featherlb (layout {}, this one "
-                                "has {})",
-                        root, settings.abi, FLB_ABI),
-            detach_remedy);
-    if (settings.boot_id != boot_id())
-        return fail(fmt::format("what is pinned in {} was made on another boot of the machine", root), detach_remedy);
-    return {};
-}
-
 Result<void> check_counts(const MapSet& set, const std::string& root)
 {
     const DataPlaneSizes sizes = set.sizes();
@@ -88,25 +87,32 @@ Result<void> check_counts(const MapSet& set, const std::string& root)
     return {};
 }
 
+// Maps that came with a later version and hold nothing that must be kept: made anew where they are not pinned.
+constexpr std::array<std::string_view, 3> may_be_missing = {"samples", "sample_budgets", "layout"};
+
+Result<Map> make_missing(MapShape shape, const PinPaths& paths, std::uint32_t processors)
+{
+    shape.max_entries = entries_for(shape, {}, processors);
+    auto map = Map::create(shape);
+    if (!map)
+        return map;
+    if (auto pinned = map->pin(paths.map(shape.name)); !pinned)
+        return fail(pinned.error());
+    return map;
+}
+
+// What is pinned and of our layout.
 Result<MapSet> adopt(const std::vector<MapShape>& declared, const PinPaths& paths, std::uint32_t processors)
 {
     MapSet set;
     set.adopted = true;
     set.processors = processors;
-    auto settings = Map::open_pinned(paths.map("settings"));
-    if (!settings)
-        return fail(settings.error());
-    // The version first: another version may have other maps, and that is the better message.
-    if (settings->shape().value_size != sizeof(flb_settings))
-        return fail(
-            fmt::format("what is pinned in {} was made by another version of featherlb", paths.root), detach_remedy);
-    if (auto checked = check_settings(settings->values<flb_settings>()[0], paths.root); !checked)
-        return fail(checked.error());
     for (const auto& shape : declared) {
-        if (!exists(paths.map(shape.name)))
+        const bool there = exists(paths.map(shape.name));
+        if (!there && std::ranges::find(may_be_missing, shape.name) == may_be_missing.end())
             return fail(
                 fmt::format("the map {} is missing from what is pinned in {}", shape.name, paths.root), detach_remedy);
-        auto map = Map::open_pinned(paths.map(shape.name));
+        auto map = there ? Map::open_pinned(paths.map(shape.name)) : make_missing(shape, paths, processors);
         if (!map)
             return fail(map.error());
         if (auto checked = check_shape(shape, map->shape()); !checked)
@@ -115,6 +121,7 @@ Result<MapSet> adopt(const std::vector<MapShape>& declared, const PinPaths& path
     }
     if (auto checked = check_counts(set, paths.root); !checked)
         return fail(checked.error());
+    write_layout(set);
     return set;
 }
 
@@ -142,13 +149,13 @@ Result<void> remove_remains(const PinPaths& paths)
     return {};
 }
 
-Result<void> pin_all(const MapSet& set, const PinPaths& paths)
+Result<void> pin_all(const MapSet& set, const std::string& directory)
 {
     for (const auto& [name, map] : set.maps)
         if (name != "settings")
-            if (auto pinned = map.pin(paths.map(name)); !pinned)
+            if (auto pinned = map.pin(fmt::format("{}/{}", directory, name)); !pinned)
                 return pinned;
-    return set.at("settings").pin(paths.map("settings"));
+    return set.at("settings").pin(directory + "/settings");
 }
 
 Result<void> check_sizes(const DataPlaneSizes& sizes)
@@ -204,6 +211,8 @@ std::uint32_t entries_for(const MapShape& declared, const DataPlaneSizes& sizes,
         return sizes.backends * processors;
     case SizedBy::processors:
         return processors;
+    case SizedBy::sample_budgets:
+        return processors * FLB_MAX_REASONS;
     }
     throw std::logic_error("a map is sized by nothing");
 }
@@ -217,27 +226,159 @@ std::vector<std::string> size_warnings(const DataPlaneSizes& pinned, const DataP
                                          "detach` and a new start change it, and end the connections",
                 what, have, want));
     };
-    compare("flows.max", pinned.flows_max, wanted.flows_max);
-    compare("the room for services", pinned.services, wanted.services);
-    compare("the room for backends", pinned.backends, wanted.backends);
-    compare("the room for slot tables", pinned.slots,
-        (wanted.slots + FLB_SLOTS_PER_CHUNK - 1) / FLB_SLOTS_PER_CHUNK * FLB_SLOTS_PER_CHUNK);
-    compare("the room for source addresses", pinned.snat_addresses, wanted.snat_addresses);
+    if (pinned.flows_max != wanted.flows_max)
+        result.push_back(
+            fmt::format("flows.max stays {} instead of {} until a start at which the open connections fit, and "
+                        "there is memory for both tables",
+                pinned.flows_max, wanted.flows_max));
+    // There may be more than is asked for.
+    compare("the room for services", std::min(pinned.services, wanted.services), wanted.services);
+    compare("the room for backends", std::min(pinned.backends, wanted.backends), wanted.backends);
+    const std::uint32_t slots = (wanted.slots + FLB_SLOTS_PER_CHUNK - 1) / FLB_SLOTS_PER_CHUNK * FLB_SLOTS_PER_CHUNK;
+    compare("the room for slot tables", std::min(pinned.slots, slots), slots);
+    compare(
+        "the room for source addresses", std::min(pinned.snat_addresses, wanted.snat_addresses), wanted.snat_addresses);
     return result;
 }
 
-Result<MapSet> open_maps(const std::vector<MapShape>& declared, const DataPlaneSizes& sizes, const PinPaths& paths,
-    const std::function<Result<void>(flb_settings&)>& fill_settings, std::vector<std::string>& warnings)
+void write_layout(const MapSet& set)
+{
+    const auto rows = set.values<flb_field>("layout");
+    std::ranges::copy(Layout::ours().rows(), rows.begin());
+}
+
+namespace {
+
+// What an earlier start left: a successor that no program uses yet is nothing, and what it was to succeed goes on.
+Result<void> settle_pins(const PinPaths& paths)
+{
+    const bool unused = exists(paths.old()) && !exists(paths.in_use());
+    if (unused) {
+        remove_pins(paths.maps()); // perhaps empty, and made a moment ago
+        if (auto renamed = rename_directory(paths.old(), paths.maps()); !renamed)
+            return renamed;
+    }
+    remove_pins(paths.next());
+    if (!exists(paths.old()))
+        remove_directory(paths.in_use());
+    return {};
+}
+
+Result<OpenedMaps> succeed(Predecessor old, const std::vector<MapShape>& declared, const DataPlaneSizes& sizes,
+    const PinPaths& paths, std::uint32_t processors)
+{
+    auto set = make_successor(old, declared, sizes, processors);
+    if (!set)
+        return fail(set.error());
+    remove_pins(paths.old()); // of a change before the last one
+    if (auto made = make_directory(paths.next()); !made)
+        return fail(made.error());
+    if (auto pinned = pin_all(*set, paths.next()); !pinned) {
+        remove_pins(paths.next());
+        return fail(pinned.error());
+    }
+    return OpenedMaps{.maps = std::move(*set), .old = std::make_unique<Predecessor>(std::move(old))};
+}
+
+// Another layout: everything is converted, or nothing can be used.
+Result<OpenedMaps> convert(Predecessor old, const std::vector<MapShape>& declared, const DataPlaneSizes& wanted,
+    const PinPaths& paths, bool grow, std::uint32_t processors, std::vector<std::string>& warnings)
+{
+    const std::uint32_t before = old.maps.contains("flows4") ? old.at("flows4").shape().max_entries : 0;
+    const Map& settings = old.at("settings");
+    const auto abi = *reinterpret_cast<const std::uint32_t*>(settings.value(0).data()); // of any version
+    const auto why_not = not_convertible(old);
+    if (why_not)
+        return fail(fmt::format("what is pinned in {} was made by another version of featherlb (layout {}, this one "
+                                "has {}) and cannot be taken over: {}",
+                        paths.root, abi, FLB_ABI, *why_not),
+            detach_remedy);
+    DataPlaneSizes sizes = old.sizes();
+    if (grow && (wanted.flows_max >= sizes.flows_max || live_connections(old) <= wanted.flows_max))
+        sizes.flows_max = wanted.flows_max;
+    std::ranges::move(size_warnings(sizes, wanted), std::back_inserter(warnings));
+    auto opened = succeed(std::move(old), declared, sizes, paths, processors);
+    if (opened) {
+        opened->may_stay = sizes.flows_max != before; // of that size
+        return opened;
+    }
+    if (sizes.flows_max == before)
+        return opened;
+    warnings.push_back(fmt::format("a flow table of another size: {}", describe(opened.error())));
+    auto again = open_predecessor(paths.maps());
+    if (!again)
+        return fail(again.error());
+    return convert(std::move(*again), declared, wanted, paths, false, processors, warnings);
+}
+
+Result<void> check_boot(const Predecessor& old, const std::string& root)
+{
+    const flb_field* field = old.layout.find("flb_settings.boot_id");
+    const std::span<std::byte> settings = old.at("settings").value(0);
+    if (field && field->offset + sizeof(std::uint32_t) <= settings.size()) {
+        std::uint32_t boot = 0;
+        std::memcpy(&boot, settings.data() + field->offset, sizeof(boot));
+        if (boot != boot_id())
+            return fail(
+                fmt::format("what is pinned in {} was made on another boot of the machine", root), detach_remedy);
+    }
+    return {};
+}
+
+Result<OpenedMaps> open_pinned(const std::vector<MapShape>& declared, const DataPlaneSizes& wanted,
+    const PinPaths& paths, bool grow, std::uint32_t processors, std::vector<std::string>& warnings)
+{
+    auto old = open_predecessor(paths.maps());
+    if (!old)
+        return fail(old.error());
+    if (auto checked = check_boot(*old, paths.root); !checked)
+        return fail(checked.error());
+    if (!old->ours)
+        return convert(std::move(*old), declared, wanted, paths, grow, processors, warnings);
+    auto set = adopt(declared, paths, processors);
+    if (!set)
+        return fail(set.error());
+    DataPlaneSizes sizes = set->sizes();
+    if (exists(paths.old())) { // an earlier daemon ended before all connections had been copied
+        auto before = open_predecessor(paths.old());
+        std::ranges::move(size_warnings(sizes, wanted), std::back_inserter(warnings));
+        if (!before || not_convertible(*before)) {
+            remove_pins(paths.old());
+            return OpenedMaps{.maps = std::move(*set)};
+        }
+        before->resumed = true;
+        return OpenedMaps{.maps = std::move(*set), .old = std::make_unique<Predecessor>(std::move(*before))};
+    }
+    if (grow && wanted.flows_max != sizes.flows_max && check_sizes(wanted) &&
+        (wanted.flows_max > sizes.flows_max || live_connections(*old) <= wanted.flows_max)) {
+        sizes.flows_max = wanted.flows_max;
+        auto opened = succeed(std::move(*old), declared, sizes, paths, processors);
+        if (opened) {
+            opened->may_stay = true;
+            std::ranges::move(size_warnings(sizes, wanted), std::back_inserter(warnings));
+            return opened;
+        }
+        warnings.push_back(fmt::format("a flow table of another size: {}", describe(opened.error())));
+        sizes = set->sizes();
+    }
+    std::ranges::move(size_warnings(sizes, wanted), std::back_inserter(warnings));
+    return OpenedMaps{.maps = std::move(*set)};
+}
+
+} // namespace
+
+Result<OpenedMaps> open_maps(const std::vector<MapShape>& declared, const DataPlaneSizes& sizes, const PinPaths& paths,
+    const std::function<Result<void>(flb_settings&)>& fill_settings, bool grow, std::vector<std::string>& warnings)
 {
     const int processors = libbpf_num_possible_cpus();
     if (processors <= 0)
         return fail(bpf_error("counting the processors", -processors));
     const bool pinning = !paths.root.empty();
-    if (pinning && exists(paths.map("settings"))) {
-        auto set = adopt(declared, paths, static_cast<std::uint32_t>(processors));
-        if (set)
-            std::ranges::move(size_warnings(set->sizes(), sizes), std::back_inserter(warnings));
-        return set;
+    if (pinning) {
+        if (auto settled = settle_pins(paths); !settled)
+            return fail(settled.error());
+        if (exists(paths.map("settings")))
+            return open_pinned(declared, sizes, paths, grow, static_cast<std::uint32_t>(processors), warnings);
     }
     if (auto checked = check_sizes(sizes); !checked)
         return fail(checked.error());
@@ -246,13 +387,14 @@ Result<MapSet> open_maps(const std::vector<MapShape>& declared, const DataPlaneS
             return fail(removed.error());
     auto set = create(declared, sizes, static_cast<std::uint32_t>(processors));
     if (!set)
-        return set;
+        return fail(set.error());
     if (auto filled = fill_settings(set->settings()); !filled)
         return fail(filled.error());
+    write_layout(*set);
     if (pinning)
-        if (auto pinned = pin_all(*set, paths); !pinned)
+        if (auto pinned = pin_all(*set, paths.maps()); !pinned)
             return fail(pinned.error());
-    return set;
+    return OpenedMaps{.maps = std::move(*set)};
 }
 
 } // namespace featherlb

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -33,11 +34,21 @@ struct MapSet {
     [[nodiscard]] flb_settings& settings() const { return values<flb_settings>("settings")[0]; }
 };
 
+struct Predecessor;
+struct OpenedMaps {
+    MapSet maps;
+    std::unique_ptr<Predecessor> old; // whose connections are to be copied; its successor is pinned as maps-next
+    bool may_stay = false;            // what is pinned could be used as it is, were it not for its size
+};
+
 // `declared`: the shapes of bpf/maps.h. `paths.root` empty: nothing is pinned. `fill_settings` completes the fresh
-// settings before they are pinned.
-[[nodiscard]] Result<MapSet> open_maps(const std::vector<MapShape>& declared, const DataPlaneSizes& sizes,
-    const PinPaths& paths, const std::function<Result<void>(flb_settings&)>& fill_settings,
+// settings before they are pinned. `grow`: where the flow table has another size than asked for, a successor is made.
+[[nodiscard]] Result<OpenedMaps> open_maps(const std::vector<MapShape>& declared, const DataPlaneSizes& sizes,
+    const PinPaths& paths, const std::function<Result<void>(flb_settings&)>& fill_settings, bool grow,
     std::vector<std::string>& warnings);
+
+// Fills the map `layout` with ours.
+void write_layout(const MapSet& set);
 
 // Entries of the map with this name; `declared` for those that the daemon does not size.
 [[nodiscard]] std::uint32_t entries_for(

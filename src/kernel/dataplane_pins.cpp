@@ -116,6 +116,20 @@ bool remove_directory(const std::string& path)
     return ::rmdir(path.c_str()) == 0;
 }
 
+void remove_pins(const std::string& directory)
+{
+    for (const auto& name : names_in(directory))
+        ::unlink(fmt::format("{}/{}", directory, name).c_str());
+    remove_directory(directory);
+}
+
+Result<void> rename_directory(const std::string& from, const std::string& to)
+{
+    if (::rename(from.c_str(), to.c_str()) != 0)
+        return fail(system_error(fmt::format("renaming {} to {}", from, to), errno, ""));
+    return {};
+}
+
 std::vector<std::string> names_in(const std::string& directory)
 {
     std::vector<std::string> result;

@@ -3,8 +3,8 @@
 // that no other daemon uses the same one. The lock lies in the runtime directory, since files on a BPF file system
 // cannot be locked; the kernel drops it with the process, however that ends.
 //
-// Layout below the pins directory: maps/NAME, links/HOOK-IFINDEX, links/clsact-IFINDEX (an empty directory: we made
-// the clsact qdisc of this interface).
+// Layout below the pins directory: maps/NAME (maps-next and maps-old for a moment, see dataplane_successor.h),
+// links/HOOK-IFINDEX, links/clsact-IFINDEX (an empty directory: we made the clsact qdisc of this interface).
 #pragma once
 
 #include <cstdint>
@@ -19,6 +19,9 @@ namespace featherlb {
 struct PinPaths {
     std::string root;
     [[nodiscard]] std::string maps() const { return root + "/maps"; }
+    [[nodiscard]] std::string next() const { return root + "/maps-next"; } // see dataplane_successor.h
+    [[nodiscard]] std::string old() const { return root + "/maps-old"; }
+    [[nodiscard]] std::string in_use() const { return root + "/maps-in-use"; } // a directory: programs use `maps`
     [[nodiscard]] std::string map(const std::string& name) const { return maps() + "/" + name; }
     [[nodiscard]] std::string links() const { return root + "/links"; }
 };
@@ -31,6 +34,8 @@ struct PinPaths {
 [[nodiscard]] Result<void> make_directory(const std::string& path);
 
 bool remove_directory(const std::string& path); // false where it is not there, or not empty
+void remove_pins(const std::string& directory); // with what is pinned in it; nothing there is no error
+[[nodiscard]] Result<void> rename_directory(const std::string& from, const std::string& to);
 
 // Names in a directory, sorted; empty where it does not exist.
 [[nodiscard]] std::vector<std::string> names_in(const std::string& directory);

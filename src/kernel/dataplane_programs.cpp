@@ -12,6 +12,7 @@
 #include <spdlog/spdlog.h>
 
 #include "kernel/dataplane.h"
+#include "kernel/load_skeleton.h"
 #include "tc.skel.h"
 #include "xdp.skel.h"
 
@@ -47,12 +48,6 @@ int print_libbpf(libbpf_print_level, const char* format, va_list arguments)
     return 0;
 }
 
-void forget_messages()
-{
-    const std::lock_guard guard(remembered_lock);
-    remembered.clear();
-}
-
 // The last lines, of which the verifier's complaint is one of the last.
 std::string last_messages(int lines)
 {
@@ -69,6 +64,16 @@ std::string last_messages(int lines)
 bool is_constant_section(const bpf_map* map)
 {
     return bpf_map__is_internal(map);
+}
+
+} // namespace
+
+namespace load_skeleton_detail {
+
+void forget_messages()
+{
+    const std::lock_guard guard(remembered_lock);
+    remembered.clear();
 }
 
 Result<void> reuse_maps(bpf_object* object, const std::function<int(const std::string&)>& fd_of)
@@ -98,16 +103,11 @@ Error load_error(const std::string& program, int error)
     return result;
 }
 
-template <typename Skeleton>
-struct Destroy {
-    void operator()(Skeleton* skeleton) const { Skeleton::destroy(skeleton); }
-};
-
-} // namespace
+} // namespace load_skeleton_detail
 
 struct Programs::Skeletons {
-    std::unique_ptr<xdp_bpf, Destroy<xdp_bpf>> xdp;
-    std::unique_ptr<tc_bpf, Destroy<tc_bpf>> tc;
+    OwnedSkeleton<xdp_bpf> xdp;
+    OwnedSkeleton<tc_bpf> tc;
 };
 
 Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons))
@@ -119,7 +119,7 @@ Programs& Programs::operator=(Programs&&) noexcept = default;
 
 Result<std::vector<MapShape>> Programs::declared_maps()
 {
-    const std::unique_ptr<xdp_bpf, Destroy<xdp_bpf>> xdp(xdp_bpf::open());
+    const OwnedSkeleton<xdp_bpf> xdp(xdp_bpf::open());
     if (!xdp)
         return fail(bpf_error("reading the packet programs", errno));
     std::vector<MapShape> result;
@@ -138,25 +138,6 @@ Result<std::vector<MapShape>> Programs::declared_maps()
 }
 
 namespace {
-
-template <typename Skeleton>
-Result<std::unique_ptr<Skeleton, Destroy<Skeleton>>> load_one(
-    const std::string& name, const std::function<int(const std::string&)>& fd_of, const flb_load& constants)
-{
-    std::unique_ptr<Skeleton, Destroy<Skeleton>> skeleton(Skeleton::open());
-    if (!skeleton)
-        return fail(bpf_error("reading the program " + name, errno));
-    if (auto reused = reuse_maps(skeleton->obj, fd_of); !reused)
-        return fail(reused.error());
-    // The skeleton's own type of flb_load is generated from the same header.
-    static_assert(sizeof(skeleton->rodata->flb_load) == sizeof(flb_load));
-    __builtin_memcpy(const_cast<void*>(static_cast<const volatile void*>(&skeleton->rodata->flb_load)), &constants,
-        sizeof(constants));
-    forget_messages();
-    if (const int error = Skeleton::load(skeleton.get()); error < 0)
-        return fail(load_error(name, -error));
-    return skeleton;
-}
 
 ProgramInfo info_of(int fd)
 {
@@ -178,11 +159,11 @@ ProgramInfo info_of(int fd)
 Result<Programs> Programs::load(const std::function<int(const std::string&)>& fd_of, const flb_load& constants)
 {
     auto skeletons = std::make_unique<Skeletons>();
-    auto xdp = load_one<xdp_bpf>("flb_xdp", fd_of, constants);
+    auto xdp = load_skeleton<xdp_bpf>("flb_xdp", fd_of, constants);
     if (!xdp)
         return fail(xdp.error());
     skeletons->xdp = std::move(*xdp);
-    auto tc = load_one<tc_bpf>("flb_tc", fd_of, constants);
+    auto tc = load_skeleton<tc_bpf>("flb_tc", fd_of, constants);
     if (!tc)
         return fail(tc.error());
     skeletons->tc = std::move(*tc);

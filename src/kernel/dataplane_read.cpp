@@ -71,13 +71,15 @@ Result<void> TableStore::find_own_addresses()
     return {};
 }
 
-std::vector<IpAddress> TableStore::pool_of(const flb_backend& record) const
+TableStore::Sources TableStore::pool_of(const flb_backend& record) const
 {
-    std::vector<IpAddress> result;
+    Sources result;
     const auto records = maps_->values<flb_snat_address>("snat_addresses");
     const Family family = family_of(record.flags);
-    for (const auto& address : records.subspan(record.snat_first, record.snat_count))
-        result.push_back(IpAddress::from_abi(address.address, family));
+    for (const auto& address : records.subspan(record.snat_first, record.snat_count)) {
+        result.addresses.push_back(IpAddress::from_abi(address.address, family));
+        result.bits = address.bits;
+    }
     return result;
 }
 
@@ -112,15 +114,19 @@ Result<Tables> TableStore::read() const
         ServiceRow row = from_record(services[id], names[id], settings);
         const Slice slice = slice_of(services[id].slots);
         const auto table = numbers.subspan(slice.offset, slice.length);
-        row.slots.assign(table.begin(), table.end());
+        row.slots = std::vector<BackendId>(table.begin(), table.end());
         tables.services.emplace(id, std::move(row));
     }
     const auto backends = maps_->values<flb_backend>("backends");
+    const auto loads = maps_->values<flb_backend_load>("backend_loads");
     for (std::uint32_t id = 1; id < backends.size(); id++) {
         if (!(backends[id].flags & FLB_BACKEND_VALID))
             continue;
         BackendRow row = from_record(backends[id]);
-        row.snat_addresses = pool_of(backends[id]);
+        const Sources sources = pool_of(backends[id]);
+        row.snat_addresses = sources.addresses;
+        row.source_bits = sources.bits;
+        row.load_weight = loads[id].weight;
         tables.backends.emplace(id, std::move(row));
     }
     auto listeners = maps_->at("listeners").entries<flb_listener_key, flb_listener>();

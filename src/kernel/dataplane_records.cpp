@@ -73,7 +73,9 @@ flb_service to_record(const ServiceRow& row, const flb_settings& settings)
 {
     flb_service record{};
     record.flags = FLB_SERVICE_VALID | (row.refuse ? FLB_SERVICE_REFUSE : 0u) |
-                   (row.syn_failover ? FLB_SERVICE_SYN_FAILOVER : 0u) | (row.lists ? FLB_SERVICE_LISTS : 0u);
+                   (row.syn_failover ? FLB_SERVICE_SYN_FAILOVER : 0u) | (row.lists ? FLB_SERVICE_LISTS : 0u) |
+                   (row.measure == Measure::first_byte ? FLB_SERVICE_MEASURE_FIRST_BYTE : 0u) |
+                   (row.measure == Measure::handshake ? FLB_SERVICE_MEASURE_HANDSHAKE : 0u);
     if (row.avoid_refused > std::chrono::seconds{0})
         record.refused_ticks = to_ticks(row.avoid_refused, settings.hz, settings.tick_shift);
     if (row.affinity > std::chrono::seconds{0})
@@ -95,6 +97,9 @@ ServiceRow from_record(const flb_service& record, const flb_name& name, const fl
         .family = static_cast<Family>(record.family),
         .forward = static_cast<Forward>(record.forward),
         .pick = static_cast<flb_pick>(record.pick),
+        .measure = record.flags & FLB_SERVICE_MEASURE_FIRST_BYTE  ? Measure::first_byte
+                   : record.flags & FLB_SERVICE_MEASURE_HANDSHAKE ? Measure::handshake
+                                                                  : Measure::none,
         .pick_seed = record.pick_seed,
         .affinity = from_ticks(record.affinity_ticks, settings.hz, settings.tick_shift),
         .affinity_prefix = record.affinity_prefix,
@@ -118,7 +123,9 @@ flb_backend to_record(const BackendRow& row, std::uint32_t snat_first)
     record.flags = FLB_BACKEND_VALID | (row.up ? FLB_BACKEND_UP : 0u) | (row.draining ? FLB_BACKEND_DRAINING : 0u) |
                    (row.endpoint.address.is_ipv4() ? 0u : FLB_BACKEND_IPV6) | (row.down ? FLB_BACKEND_DOWN : 0u) |
                    (row.reset ? FLB_BACKEND_RESET : 0u) | (row.rehash_tcp ? FLB_BACKEND_REHASH_TCP : 0u) |
-                   (row.rehash_udp ? FLB_BACKEND_REHASH_UDP : 0u) | (row.any_side ? FLB_BACKEND_ANY_SIDE : 0u);
+                   (row.rehash_udp ? FLB_BACKEND_REHASH_UDP : 0u) | (row.any_side ? FLB_BACKEND_ANY_SIDE : 0u) |
+                   (row.one_way == Forward::dsr ? FLB_BACKEND_DSR : 0u) |
+                   (row.one_way == Forward::ipip ? FLB_BACKEND_IPIP : 0u);
     record.service = row.service;
     record.snat_count = static_cast<std::uint32_t>(row.snat_addresses.size());
     record.snat_first = record.snat_count > 0 ? snat_first : 0;
@@ -127,6 +134,9 @@ flb_backend to_record(const BackendRow& row, std::uint32_t snat_first)
 
 BackendRow from_record(const flb_backend& record)
 {
+    std::optional<Forward> one_way;
+    if (record.flags & FLB_BACKEND_ONE_WAY)
+        one_way = record.flags & FLB_BACKEND_DSR ? Forward::dsr : Forward::ipip;
     return {.service = record.service,
         .endpoint = {.address = IpAddress::from_abi(record.address, family_of(record.flags)),
             .port = ntohs(record.port)},
@@ -137,6 +147,7 @@ BackendRow from_record(const flb_backend& record)
         .rehash_tcp = (record.flags & FLB_BACKEND_REHASH_TCP) != 0,
         .rehash_udp = (record.flags & FLB_BACKEND_REHASH_UDP) != 0,
         .any_side = (record.flags & FLB_BACKEND_ANY_SIDE) != 0,
+        .one_way = one_way,
         .hop = record.hop,
         .mtu = record.mtu,
         .snat_addresses = {}};

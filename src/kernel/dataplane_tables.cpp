@@ -96,11 +96,18 @@ Result<void> TableStore::apply(const Tables& want, const std::vector<Change>& ch
     choose_stride(want);
     if (auto done = forget_pins(changes); !done)
         return done;
+    if (auto done = apply_rows(want, changes); !done)
+        return done;
+    narrow_prefilter(prefilter, kinds);
+    return drop_own_addresses(own_addresses);
+}
+
+Result<void> TableStore::apply_rows(const Tables& want, const std::vector<Change>& changes)
+{
     for (const auto& change : changes)
         if (auto done = carry_out(want, change); !done)
             return fail(std::move(done.error()).add_context("changing " + describe(change)));
-    narrow_prefilter(prefilter, kinds);
-    return drop_own_addresses(own_addresses);
+    return {};
 }
 
 Result<void> TableStore::add_own_addresses(const std::set<ListenerKey>& want)
@@ -138,7 +145,7 @@ Result<void> TableStore::carry_out(const Tables& want, const Change& change)
     case Change::Kind::put_backend:
         return put_backend(change.id, want.backends.at(change.id));
     case Change::Kind::put_slots:
-        return put_slots(change.id, want.services.at(change.id).slots);
+        return put_slots(change.id, want.services.at(change.id).slots.ids());
     case Change::Kind::put_service:
         return put_service(change.id, want.services.at(change.id));
     case Change::Kind::put_prefix:
@@ -177,8 +184,9 @@ Result<void> TableStore::put_backend(BackendId id, const BackendRow& row)
     auto& record = maps_->values<flb_backend>("backends")[id];
     const auto old_pool = pool_of(record);
     std::uint32_t first = record.snat_first;
-    if (row.snat_addresses != old_pool) {
-        auto taken = take_pool(row.snat_addresses);
+    const Sources pool{row.snat_addresses, row.source_bits};
+    if (pool != old_pool) {
+        auto taken = take_pool(pool);
         if (!taken)
             return fail(taken.error());
         first = *taken;
@@ -197,12 +205,15 @@ Result<void> TableStore::put_backend(BackendId id, const BackendRow& row)
             maps_->values<flb_backend_counters>(
                 "backend_counters")[std::size_t{processor} * maps_->sizes().backends + id] = {};
         maps_->values<flb_backend_mark>("backend_marks")[id] = {};
+        maps_->values<flb_backend_load>("backend_loads")[id] = {};
+        maps_->values<flb_response_histogram>("backend_responses")[id] = {};
     }
+    publish(maps_->values<flb_backend_load>("backend_loads")[id].weight, row.load_weight);
     publish_word(&record.snat_first, std::bit_cast<std::uint64_t>(std::array{wanted.snat_first, wanted.snat_count}));
     publish(record.mtu, wanted.mtu);
     put_hop(record.hop, wanted.hop);
     publish(record.flags, wanted.flags);
-    if (row.snat_addresses != old_pool)
+    if (pool != old_pool)
         drop_pool(old_pool);
     return {};
 }
@@ -238,32 +249,32 @@ Result<void> TableStore::forget_pins(const std::vector<Change>& changes)
 }
 
 // Offset of a slice that holds these addresses, with one more reference to it.
-Result<std::uint32_t> TableStore::take_pool(const std::vector<IpAddress>& addresses)
+Result<std::uint32_t> TableStore::take_pool(const Sources& sources)
 {
-    if (addresses.empty())
+    if (sources.addresses.empty())
         return 0;
-    if (const auto found = pools_.find(addresses); found != pools_.end()) {
+    if (const auto found = pools_.find(sources); found != pools_.end()) {
         found->second.references++;
         return found->second.first;
     }
-    const auto length = static_cast<std::uint32_t>(addresses.size());
+    const auto length = static_cast<std::uint32_t>(sources.addresses.size());
     const auto first = allocate_patiently(addresses_, length);
     if (!first)
         return fail(fmt::format("there is no room for {} more source addresses", length),
             "use fewer snat.addresses, or `featherlb detach` and start again");
     const auto records = maps_->values<flb_snat_address>("snat_addresses");
     for (std::uint32_t i = 0; i < length; i++)
-        records[*first + i].address = addresses[i].to_abi();
-    pools_.emplace(addresses, Pool{.first = *first, .references = 1});
+        records[*first + i] = {.address = sources.addresses[i].to_abi(), .bits = sources.bits, .pad = {}};
+    pools_.emplace(sources, Pool{.first = *first, .references = 1});
     return *first;
 }
 
-void TableStore::drop_pool(const std::vector<IpAddress>& addresses)
+void TableStore::drop_pool(const Sources& sources)
 {
-    const auto found = pools_.find(addresses);
+    const auto found = pools_.find(sources);
     if (found == pools_.end() || --found->second.references > 0)
         return;
-    addresses_.release(found->second.first, static_cast<std::uint32_t>(addresses.size()), SteadyClock::now());
+    addresses_.release(found->second.first, static_cast<std::uint32_t>(sources.addresses.size()), SteadyClock::now());
     pools_.erase(found);
 }
 
@@ -275,9 +286,11 @@ Result<void> TableStore::put_service(ServiceId id, const ServiceRow& row)
     const bool was_valid = record.flags & FLB_SERVICE_VALID;
     const flb_service wanted = to_record(row, maps_->settings());
     write_name(maps_->values<flb_name>("names")[id], row.name);
-    if (!was_valid)
+    if (!was_valid) {
+        maps_->values<flb_response_histogram>("service_responses")[id] = {};
         maps_->values<std::uint64_t>("service_turns")[id] = 0;
-    if (auto done = put_slots(id, row.slots); !done)
+    }
+    if (auto done = put_slots(id, row.slots.ids()); !done)
         return done;
     publish(record.pick_seed, wanted.pick_seed);
     publish(record.refused_ticks, wanted.refused_ticks);

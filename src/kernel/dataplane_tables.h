@@ -29,14 +29,21 @@ public:
 
     [[nodiscard]] Result<Tables> read() const;
     [[nodiscard]] Result<void> apply(const Tables& want, const std::vector<Change>& changes);
+    // The changes of a PartialPlan, which leave addresses as they are.
+    [[nodiscard]] Result<void> apply_rows(const Tables& want, const std::vector<Change>& changes);
 
 private:
-    // A list of source addresses in `snat_addresses`; backends with the same list share it.
+    // A list of source addresses in `snat_addresses`; backends with the same list share it. bits: flb_snat_address.
+    struct Sources {
+        std::vector<IpAddress> addresses;
+        std::uint8_t bits = 0;
+        friend auto operator<=>(const Sources&, const Sources&) = default;
+    };
     struct Pool {
         std::uint32_t first = 0;
         std::uint32_t references = 0;
     };
-    using Pools = std::map<std::vector<IpAddress>, Pool>;
+    using Pools = std::map<Sources, Pool>;
 
     explicit TableStore(const MapSet& maps);
     const MapSet* maps_;
@@ -64,9 +71,9 @@ private:
     [[nodiscard]] Result<void> put_source(const Tables& want, const ListenerKey& key);
     void put_settings(const Tables& want);
 
-    [[nodiscard]] std::vector<IpAddress> pool_of(const flb_backend& record) const;
-    [[nodiscard]] Result<std::uint32_t> take_pool(const std::vector<IpAddress>& addresses);
-    void drop_pool(const std::vector<IpAddress>& addresses);
+    [[nodiscard]] Sources pool_of(const flb_backend& record) const;
+    [[nodiscard]] Result<std::uint32_t> take_pool(const Sources& sources);
+    void drop_pool(const Sources& sources);
     [[nodiscard]] std::span<std::uint32_t> slot_numbers() const;
     void write_ports_and_stride(std::uint16_t first, std::uint16_t count, std::uint32_t stride);
     void choose_stride(const Tables& want);

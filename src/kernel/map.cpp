@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include <bpf/bpf.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 
@@ -104,6 +105,40 @@ Result<void> Map::map_memory()
     return {};
 }
 
+Result<Map> Map::share() const
+{
+    Map map;
+    map.fd_ = Fd(::fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0));
+    if (!map.fd_.valid())
+        return fail(bpf_error("sharing the map " + shape_.name, errno));
+    map.shape_ = shape_;
+    if (auto mapped = map.map_memory(); !mapped)
+        return fail(mapped.error());
+    return map;
+}
+
+bool Map::same_map(const Map& other) const
+{
+    bpf_map_info mine{}, its{};
+    std::uint32_t length = sizeof(mine);
+    if (bpf_obj_get_info_by_fd(fd_.get(), &mine, &length) < 0)
+        return false;
+    length = sizeof(its);
+    return bpf_obj_get_info_by_fd(other.fd_.get(), &its, &length) == 0 && mine.id == its.id;
+}
+
+std::span<std::byte> Map::value(std::uint32_t index) const
+{
+    const std::size_t stride = (std::size_t{shape_.value_size} + 7) / 8 * 8;
+    return {static_cast<std::byte*>(mapping_.memory()) + index * stride, shape_.value_size};
+}
+
+std::span<std::byte> Map::bytes() const
+{
+    const std::size_t stride = (std::size_t{shape_.value_size} + 7) / 8 * 8;
+    return {static_cast<std::byte*>(mapping_.memory()), stride * shape_.max_entries};
+}
+
 Result<void> Map::pin(const std::string& path) const
 {
     if (const int error = bpf_obj_pin(fd_.get(), path.c_str()); error < 0)
@@ -123,6 +158,11 @@ Result<void> Map::put(const void* key, const void* value) const
     if (const int error = bpf_map_update_elem(fd_.get(), key, value, BPF_ANY); error < 0)
         return fail(bpf_error("writing to the map " + shape_.name, -error));
     return {};
+}
+
+bool Map::get(const void* key, void* value) const
+{
+    return bpf_map_lookup_elem(fd_.get(), key, value) == 0;
 }
 
 Result<void> Map::remove(const void* key) const

@@ -65,6 +65,10 @@ public:
     [[nodiscard]] static Result<Map> open_pinned(const std::string& path);
 
     [[nodiscard]] Result<void> pin(const std::string& path) const;
+    // Another object for the same map.
+    [[nodiscard]] Result<Map> share() const;
+    [[nodiscard]] bool same_map(const Map& other) const;
+    [[nodiscard]] bool is_mapped() const { return mapping_.memory() != nullptr; }
     [[nodiscard]] int fd() const { return fd_.get(); }
     [[nodiscard]] const MapShape& shape() const { return shape_; }
 
@@ -77,9 +81,14 @@ public:
         return {static_cast<T*>(mapping_.memory()), shape_.max_entries};
     }
 
+    // One value of a mapped array, whatever it is.
+    [[nodiscard]] std::span<std::byte> value(std::uint32_t index) const;
+    [[nodiscard]] std::span<std::byte> bytes() const; // all of them, as they lie there
+
     // Hash maps and tries.
     [[nodiscard]] Result<void> put(const void* key, const void* value) const;
-    [[nodiscard]] Result<void> remove(const void* key) const; // nothing there is no error
+    [[nodiscard]] bool get(const void* key, void* value) const; // false: it is not there
+    [[nodiscard]] Result<void> remove(const void* key) const;   // nothing there is no error
     template <typename Key, typename Value>
     [[nodiscard]] Result<std::vector<std::pair<Key, Value>>> entries() const
     {

@@ -123,6 +123,9 @@ void parse_kind(const Attributes<IFLA_MAX>& attributes, Interface& interface)
 {
     const auto info = attributes.nest<IFLA_INFO_MAX>(IFLA_LINKINFO);
     interface.kind = info.text(IFLA_INFO_KIND);
+    // A queueing discipline that somebody has given it must see what leaves by it.
+    interface.hands_over =
+        interface.kind == "veth" && attributes.has(IFLA_LINK_NETNSID) && attributes.text(IFLA_QDISC) == "noqueue";
     if (interface.kind != "vlan")
         return;
     const auto data = info.nest<IFLA_VLAN_MAX>(IFLA_INFO_DATA);

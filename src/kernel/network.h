@@ -42,6 +42,9 @@ struct Interface {
     bool no_arp = false;   // resolves no neighbours
     std::string kind;      // "veth", "bridge", "vlan", "macvlan", ...; empty for a NIC
     std::optional<VlanDevice> vlan;
+    // A veth whose other end is in another network namespace, with no queueing discipline: TC may hand frames over to
+    // that end (bpf_redirect_peer).
+    bool hands_over = false;
     std::uint32_t master = 0; // ifindex of the bridge, bond, ... that it is a port of
     std::uint32_t tx_queues = 0;
     std::uint32_t rx_queues = 0;

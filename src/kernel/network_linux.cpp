@@ -220,6 +220,7 @@ Way LinuxNetwork::next_hop(const IpAddress& destination)
     way.device = device.name;
     way.neighbour = key.address;
     way.next.source = route.source;
+    way.next.gateway = route.gateway.has_value() && *route.gateway != destination;
     way.next.mtu =
         static_cast<std::uint16_t>(std::min({out->mtu, route.mtu == 0 ? largest_mtu : route.mtu, largest_mtu}));
     cached.neighbour = key;

@@ -2,63 +2,21 @@
 #include "kernel/sweeper.h"
 
 #include <algorithm>
-#include <atomic>
 #include <utility>
 
+#include "kernel/flow_entry.h"
+
 namespace featherlb {
+
+using namespace flow_entry;
 
 namespace {
 
 constexpr std::int32_t orphan_grace = 2; // ticks
 
-std::uint32_t state_of(std::uint64_t control)
-{
-    return static_cast<std::uint32_t>(control >> FLB_CTL_STATE_SHIFT) & 0x7f;
-}
-
-std::uint32_t generation_of(std::uint64_t control)
-{
-    return static_cast<std::uint32_t>(control >> FLB_CTL_GENERATION_SHIFT);
-}
-
-bool is_reply(std::uint32_t state)
-{
-    return state == FLB_FLOW_REPLY || state == FLB_FLOW_REPLY_NEW || state == FLB_FLOW_SUPERSEDED;
-}
-
-// Ticks since the entry was last seen; another processor may be a tick ahead of us, which is negative.
-std::int32_t idle_of(std::uint64_t control, std::uint32_t now)
-{
-    return static_cast<std::int32_t>(now - static_cast<std::uint32_t>(control));
-}
-
-std::uint64_t load(__u64& word)
-{
-    return std::atomic_ref(word).load(std::memory_order_acquire);
-}
-
-std::uint32_t load(__u32& word)
-{
-    return std::atomic_ref(word).load(std::memory_order_relaxed);
-}
-
 bool free_entry(__u64& control, std::uint64_t seen)
 {
-    const std::uint64_t freed = (seen & ~(FLB_CTL_STATE | FLB_CTL_COUNTED | 0xffffffffULL)) |
-                                std::uint64_t{FLB_FLOW_EMPTY} << FLB_CTL_STATE_SHIFT;
-    __u64 expected = seen;
-    return std::atomic_ref(control).compare_exchange_strong(expected, freed, std::memory_order_acq_rel);
-}
-
-// The client of an owner's entry.
-std::uint64_t client_of(flb_flow4& entry)
-{
-    return load(entry.key.saddr);
-}
-
-std::uint64_t client_of(flb_flow6& entry)
-{
-    return load(*reinterpret_cast<__u64*>(entry.key.saddr.bytes));
+    return swap(control, seen, with_state(seen, FLB_FLOW_EMPTY, 0));
 }
 
 // A reply whose owner is another connection's entry by now, or nobody's. An owner that is BUSY under the right
@@ -75,10 +33,12 @@ bool is_orphan(std::span<Set> sets, std::uint32_t pair, std::uint32_t generation
 
 } // namespace
 
-Sweeper::Sweeper(std::span<flb_set4> sets4, std::span<flb_set6> sets6, std::uint32_t backends, Uncount uncount)
-    : sets4_(sets4), sets6_(sets6), uncount_(std::move(uncount))
+Sweeper::Sweeper(
+    std::span<flb_set4> sets4, std::span<flb_set6> sets6, std::uint32_t backends, Uncount uncount, SweptLoads loads)
+    : sets4_(sets4), sets6_(sets6), uncount_(std::move(uncount)), loads_(std::move(loads))
 {
     finished_.by_backend.resize(backends);
+    finished_.open.resize(backends);
     finished_.references.resize(backends);
     running_ = finished_;
 }
@@ -90,12 +50,15 @@ void Sweeper::begin_pass()
     running_.by_state.fill(0);
     running_.connections = 0;
     std::ranges::fill(running_.by_backend, 0);
+    std::ranges::fill(running_.open, 0);
     std::ranges::fill(running_.references, 0);
 }
 
 void Sweeper::finish_pass()
 {
     running_.pass++;
+    running_.corrections = audit_.compare(loads_.loads, running_.open, loads_.begun);
+    totals_.corrected += running_.corrections.size();
     std::swap(running_, finished_);
     position_ = 0;
 }
@@ -110,6 +73,8 @@ void Sweeper::count(std::uint32_t state, std::uint32_t backend)
     running_.references[backend]++;
     if (!is_reply(state))
         running_.by_backend[backend]++;
+    if (is_load(state))
+        running_.open[backend]++;
 }
 
 template <typename Set>
@@ -139,6 +104,7 @@ void Sweeper::sweep_set(
             count(state, backend);
         } else if (free_entry(flow.ctl, control)) {
             (reply ? totals_.orphans : totals_.expired)++;
+            close(loads_.loads, state, backend);
             if ((control & FLB_CTL_COUNTED) && uncount_)
                 uncount_(backend, client);
         } else {

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "featherlb/abi.h"
+#include "kernel/load_audit.h"
 
 namespace featherlb {
 
@@ -26,13 +27,22 @@ struct FlowCounts {
     std::array<std::uint64_t, FLB_FLOW_STATES> by_state{}; // entries; owners and replies have their own states
     std::vector<std::uint32_t> by_backend;                 // owners (connections), by backend id
     std::vector<std::uint32_t> references;                 // all live entries that name the backend, replies too
+    std::vector<std::uint32_t> open;                       // owners in a state of FLB_FLOW_LOAD, likewise
     std::uint64_t connections = 0;                         // owners
+    std::vector<LoadCorrection> corrections;               // what the pass put right
 };
 
 struct SweepTotals {
-    std::uint64_t expired = 0; // owners freed
-    std::uint64_t orphans = 0; // replies freed
-    std::uint64_t lost = 0;    // compare-and-swaps that came too late: the entry lives on or is somebody else's
+    std::uint64_t expired = 0;   // owners freed
+    std::uint64_t orphans = 0;   // replies freed
+    std::uint64_t lost = 0;      // compare-and-swaps that came too late: the entry lives on or is somebody else's
+    std::uint64_t corrected = 0; // counts of open connections that were wrong
+};
+
+// The counts of open connections that are kept in step (rule 8 of bpf/flow.h) and compared after each pass.
+struct SweptLoads {
+    std::span<flb_backend_load> loads;                         // by backend id; empty: none
+    std::function<std::uint64_t(std::uint32_t backend)> begun; // connections that ever began
 };
 
 class Sweeper {
@@ -41,7 +51,8 @@ public:
     // first eight bytes of its client's address in memory order (IPv4: the address).
     using Uncount = std::function<void(std::uint32_t backend, std::uint64_t client)>;
 
-    Sweeper(std::span<flb_set4> sets4, std::span<flb_set6> sets6, std::uint32_t backends, Uncount uncount = {});
+    Sweeper(std::span<flb_set4> sets4, std::span<flb_set6> sets6, std::uint32_t backends, Uncount uncount = {},
+        SweptLoads loads = {});
 
     // Looks at the next `sets` sets. `now`: jiffies >> tick_shift, 32 bits. `timeouts`: settings.timeout.
     // True when a pass ended with this call: counts() is new.
@@ -55,6 +66,8 @@ private:
     std::span<flb_set4> sets4_;
     std::span<flb_set6> sets6_;
     Uncount uncount_;
+    SweptLoads loads_;
+    LoadAudit audit_;
     std::size_t position_ = 0; // in sets4_, then in sets6_
     FlowCounts running_;
     FlowCounts finished_;

@@ -8,9 +8,17 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernel/client_walk.h"
+#include "base/ip.h"
+#include "featherlb/abi.h"
 
 namespace featherlb {
+
+// One end of a connection, as it knows it, and the way to it. (Either end: `client` is who is to speak.)
+struct WaitingClient {
+    Endpoint client;
+    Endpoint service;
+    flb_hop hop{};
+};
 
 using FrameBytes = std::vector<std::uint8_t>;
 

@@ -5,99 +5,16 @@
 
 #include <fmt/format.h>
 
+#include "base/text.h"
+#include "observe/columns.h"
+#include "observe/figures.h"
 #include "observe/status.h"
 
 namespace featherlb {
 
 namespace {
 
-constexpr std::size_t page_width = 100;
 constexpr std::size_t label_width = 15;
-
-// Rows of cells, each column as wide as its widest cell; numbers to the right.
-class Columns {
-public:
-    struct Column {
-        std::string title;
-        bool right = false;
-    };
-    explicit Columns(std::vector<Column> columns) : columns_(std::move(columns)) {}
-
-    void add(std::vector<std::string> cells) { rows_.push_back({std::move(cells), {}}); }
-    // A line below the last row, for words that would make a column too wide.
-    void note(std::string text) { rows_.back().note = std::move(text); }
-
-    void print(std::string& out, std::size_t indent) const
-    {
-        std::vector<std::size_t> widths;
-        for (std::size_t i = 0; i < columns_.size(); ++i) {
-            std::size_t width = columns_[i].title.size();
-            for (const Row& row : rows_)
-                width = std::max(width, row.cells[i].size());
-            widths.push_back(width);
-        }
-        std::vector<std::string> titles;
-        for (const Column& column : columns_)
-            titles.push_back(column.title);
-        print_row(out, indent, titles, widths);
-        for (const Row& row : rows_) {
-            print_row(out, indent, row.cells, widths);
-            if (!row.note.empty())
-                out += fmt::format("{:{}}{}\n", "", indent + 2, row.note);
-        }
-    }
-
-private:
-    struct Row {
-        std::vector<std::string> cells;
-        std::string note;
-    };
-
-    void print_row(std::string& out, std::size_t indent, const std::vector<std::string>& cells,
-        const std::vector<std::size_t>& widths) const
-    {
-        std::string line(indent, ' ');
-        for (std::size_t i = 0; i < cells.size(); ++i) {
-            if (i > 0)
-                line += "  ";
-            line += columns_[i].right ? fmt::format("{:>{}}", cells[i], widths[i])
-                                      : fmt::format("{:<{}}", cells[i], widths[i]);
-        }
-        line.erase(line.find_last_not_of(' ') + 1);
-        out += line + '\n';
-    }
-
-    std::vector<Column> columns_;
-    std::vector<Row> rows_;
-};
-
-// Four digits at most: 999, 12.3 k, 4.56 M. Steps of 1,000, or of 1,024 with "i".
-std::string short_number(std::uint64_t number, unsigned step, const char* unit)
-{
-    static constexpr std::array<const char*, 7> prefixes{"", "k", "M", "G", "T", "P", "E"};
-    double value = static_cast<double>(number);
-    std::size_t prefix = 0;
-    while (value >= step - 0.5 && prefix + 1 < prefixes.size()) {
-        value /= step;
-        ++prefix;
-    }
-    if (prefix == 0)
-        return *unit == '\0' ? fmt::format("{}", number) : fmt::format("{} {}", number, unit);
-    const int decimals = value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
-    return fmt::format("{:.{}f} {}{}{}", value, decimals, prefixes[prefix], step == 1024 ? "i" : "", unit);
-}
-
-std::string duration(double seconds)
-{
-    const auto whole = static_cast<std::uint64_t>(std::max(seconds, 0.0));
-    if (whole < 60)
-        return fmt::format("{} s", whole);
-    if (whole < 3600)
-        return fmt::format("{} min {} s", whole / 60, whole % 60);
-    if (whole < 86400)
-        return fmt::format("{} h {} min", whole / 3600, whole / 60 % 60);
-    return fmt::format("{} d {} h", whole / 86400, whole / 3600 % 24);
-}
 
 // "label          words, wrapped", continued under the first word.
 void paragraph(std::string& out, const std::string& label, const std::vector<std::string>& words, std::size_t indent)
@@ -137,7 +54,7 @@ void entry(std::string& out, const std::string& label, const std::string& text)
 void print_head(std::string& out, const Status& status)
 {
     out += fmt::format("featherlb {}, pid {}, {}up {}\n", status.version, status.pid,
-        status.state == "starting" ? "starting, " : "", duration(status.uptime_seconds));
+        status.state == "starting" ? "starting, " : "", short_duration(status.uptime_seconds));
     entry(out, "configuration", fmt::format("{}, loaded {}", status.config_file, status.config_loaded_at));
     const ReloadStatus& reload = status.last_reload;
     if (!reload.result.empty())
@@ -167,17 +84,66 @@ void print_interfaces(std::string& out, const Status& status)
     }
 }
 
+// "agent: 45%"; "agent: maint (new disk)"; "agent: silent (connection refused)"
+std::string agent_note(const AgentStatus& agent)
+{
+    std::string note = "agent: ";
+    if (!agent.word.empty())
+        note += agent.word + (agent.reason.empty() ? "" : " (" + quote(agent.reason) + ")");
+    else if (agent.state == "reporting")
+        note += agent.percent < 0 ? "reporting" : fmt::format("{}%", agent.percent);
+    else
+        note += agent.state;
+    if (!agent.word.empty() && agent.state != "reporting")
+        note += ", " + agent.state;
+    if (agent.failed > 0)
+        note += fmt::format(", {} of {} questions failed, the last with: {}", agent.failed, agent.failed + agent.good,
+            agent.last_failure);
+    return note;
+}
+
+// "3", or "1.5 of 3" while that is what counts.
+std::string weight_of(const BackendStatus& backend)
+{
+    const bool whole = backend.slow_start_percent == 100 && backend.weight_now == backend.weight;
+    const bool told = !backend.agent.state.empty() || backend.slow_start_percent < 100 || backend.override.weight >= 0;
+    return whole || !told ? fmt::format("{}", backend.weight)
+                          : fmt::format("{:.4g} of {}", backend.weight_now, backend.weight);
+}
+
+// "87 us", "1.23 ms", "4.56 s".
+std::string time_of(double seconds)
+{
+    if (seconds < 0.0009995)
+        return fmt::format("{:.0f} us", seconds * 1e6);
+    return seconds < 0.9995 ? fmt::format("{:.3g} ms", seconds * 1e3) : fmt::format("{:.3g} s", seconds);
+}
+
 // "timeout after 1s; 3 of 20 checks failed; its TCP connections are reset"
 std::string note_of(const BackendStatus& backend)
 {
     std::string note = backend.reason;
     const auto add = [&note](const std::string& text) { note += (note.empty() ? "" : "; ") + text; };
+    if (backend.override.weight >= 0)
+        add(fmt::format(
+            "weight {} by command at {}; the file: {}", backend.override.weight, backend.override.at, backend.weight));
     const CheckStatus& checks = backend.checks;
     if (checks.failed > 0)
         add(fmt::format("{} of {} checks failed{}", checks.failed, checks.failed + checks.good,
             backend.state == "down" ? "" : ", the last with: " + checks.last_failure));
+    if (checks.flapping)
+        add(backend.state == "down" ? fmt::format("flaps: up after {} good checks in a row", checks.needed) : "flaps");
+    if (backend.backup && backend.used)
+        add("backup, in use");
+    if (!backend.agent.state.empty())
+        add(agent_note(backend.agent));
+    if (backend.slow_start_percent < 100)
+        add(fmt::format("slow start: {}% of its share, {} to go", backend.slow_start_percent,
+            short_duration(std::ceil(backend.slow_start_seconds_left))));
     if (backend.refused > 0)
         add(fmt::format("refused {} connections", backend.refused));
+    if (backend.responses.count > 0)
+        add("answers in " + time_of(backend.responses.smoothed_seconds));
     if (!backend.tcp_fate.empty())
         add(fmt::format("TCP: {}", backend.tcp_fate));
     if (!backend.udp_fate.empty())
@@ -201,11 +167,17 @@ void print_service(std::string& out, const ServiceStatus& service)
         out += "  no backends\n";
         return;
     }
-    Columns columns({{"BACKEND"}, {"ADDRESS"}, {"STATE"}, {"WEIGHT", true}, {"FLOWS", true}, {"CONNECTIONS", true},
+    if (service.responses.count > 0)
+        paragraph(out, "  responses",
+            split_words(fmt::format("{} measured ({}), {} on average; at this moment {}", service.responses.count,
+                service.measure, time_of(service.responses.sum_seconds / static_cast<double>(service.responses.count)),
+                time_of(service.responses.smoothed_seconds))),
+            label_width);
+    Columns columns({{"BACKEND"}, {"ADDRESS"}, {"STATE"}, {"WEIGHT", true}, {"OPEN", true}, {"CONNECTIONS", true},
         {"PACKETS", true}, {"BYTES", true}});
     for (const BackendStatus& backend : service.backends) {
         columns.add({backend.name == backend.address ? "-" : backend.name, backend.address, backend.state,
-            fmt::format("{}", backend.weight), fmt::format("{}", backend.flows), fmt::format("{}", backend.connections),
+            weight_of(backend), fmt::format("{}", backend.open), fmt::format("{}", backend.connections),
             short_number(backend.packets_in + backend.packets_out, 1000, ""),
             short_number(backend.bytes_in + backend.bytes_out, 1000, "B")});
         columns.note(note_of(backend));
@@ -220,7 +192,7 @@ void print_flows(std::string& out, const FlowsStatus& flows)
     if (flows.counted_seconds_ago < 0)
         text = fmt::format("not counted yet; room for {} of each IP version", flows.capacity);
     else
-        text += fmt::format("; counted {} ago", duration(flows.counted_seconds_ago));
+        text += fmt::format("; counted {} ago", short_duration(flows.counted_seconds_ago));
     out += '\n';
     entry(out, "connections", text);
     if (flows.pins > 0)

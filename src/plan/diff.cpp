@@ -52,9 +52,9 @@ bool same_settings(const Tables& a, const Tables& b)
 bool same_but_slots(const ServiceRow& a, const ServiceRow& b)
 {
     return a.name == b.name && a.family == b.family && a.forward == b.forward && a.pick == b.pick &&
-           a.pick_seed == b.pick_seed && a.refuse == b.refuse && a.syn_failover == b.syn_failover &&
-           a.avoid_refused == b.avoid_refused && a.affinity == b.affinity && a.affinity_prefix == b.affinity_prefix &&
-           a.limits == b.limits && a.lists == b.lists;
+           a.measure == b.measure && a.pick_seed == b.pick_seed && a.refuse == b.refuse &&
+           a.syn_failover == b.syn_failover && a.avoid_refused == b.avoid_refused && a.affinity == b.affinity &&
+           a.affinity_prefix == b.affinity_prefix && a.limits == b.limits && a.lists == b.lists;
 }
 
 // Whether a slot that leads to `have` would lose connections if the row became `want` before the slots change.
@@ -176,7 +176,8 @@ bool operator==(const BackendRow& a, const BackendRow& b)
 {
     return a.service == b.service && a.endpoint == b.endpoint && a.up == b.up && a.draining == b.draining &&
            a.down == b.down && a.reset == b.reset && a.rehash_tcp == b.rehash_tcp && a.rehash_udp == b.rehash_udp &&
-           a.any_side == b.any_side && same_hop(a.hop, b.hop) && a.mtu == b.mtu && a.snat_addresses == b.snat_addresses;
+           a.any_side == b.any_side && a.one_way == b.one_way && same_hop(a.hop, b.hop) && a.mtu == b.mtu &&
+           a.snat_addresses == b.snat_addresses && a.source_bits == b.source_bits && a.load_weight == b.load_weight;
 }
 
 bool operator==(const Tables& a, const Tables& b)

@@ -15,7 +15,10 @@ namespace featherlb {
 // up or not. 0 if none has a weight.
 [[nodiscard]] std::size_t maglev_size(const std::vector<WeightedBackend>& backends);
 
-// The table. The order of `backends` does not matter. Empty if no backend with a weight is up.
+// The table. The order of `backends` does not matter. Empty if no backend with a weight is up. One that has a share of
+// its weight only has that part of the slots that it would have, those that it took first; the others stay with whom
+// they belong to while it is down. So a share that grows moves slots to that backend and no others. (Where all have a
+// share only, all have their slots.)
 [[nodiscard]] std::vector<BackendId> maglev_slots(const std::vector<WeightedBackend>& backends);
 
 } // namespace featherlb

@@ -7,27 +7,15 @@
 
 #include <fmt/format.h>
 
+#include "plan/half.h"
+#include "plan/listeners.h"
+#include "plan/loads.h"
+#include "plan/partial.h"
+#include "plan/shares.h"
+
 namespace featherlb {
 
 namespace {
-
-constexpr std::string_view limit_remedy =
-    "use fewer, or run `featherlb detach` and start anew: the maps get their size when they are made";
-
-// One service in one IP version: what becomes a row of `services`.
-struct Half {
-    const ServiceConfig* config = nullptr;
-    Family family = Family::ipv4;
-    std::vector<ListenerKey> listeners; // in the order of the configuration
-    struct Target {
-        Endpoint endpoint;
-        std::uint32_t weight = 1;
-        BackendId id = 0;
-    };
-    std::vector<Target> targets; // in the order of the configuration, each endpoint once
-    ServiceId id = 0;
-    bool panic = false; // health is ignored
-};
 
 // Gives out the lowest ids that are not in `taken`. Ids that become free by this plan stay out of it: while the
 // changes are applied, one place of a map never means two things.
@@ -47,10 +35,9 @@ private:
     std::uint32_t last_ = 0; // 0 is no id
 };
 
-bool resolved(const flb_hop& hop)
+std::optional<Forward> one_way_of(Forward forward)
 {
-    const auto not_zero = [](auto value) { return value != 0; };
-    return hop.link != 0 || std::any_of(std::begin(hop.mac), std::end(hop.mac), not_zero);
+    return is_one_way(forward) ? std::optional(forward) : std::nullopt;
 }
 
 flb_pick pick_of(Algorithm algorithm)
@@ -58,11 +45,19 @@ flb_pick pick_of(Algorithm algorithm)
     switch (algorithm) {
     case Algorithm::round_robin:
     case Algorithm::weighted_round_robin:
+    case Algorithm::resource_based:
         return FLB_PICK_TURN;
     case Algorithm::random:
         return FLB_PICK_RANDOM;
     case Algorithm::ip_hash:
         return FLB_PICK_HASH_ADDRESSES;
+    case Algorithm::least_connections:
+    case Algorithm::weighted_least_connections:
+        return FLB_PICK_LEAST;
+    case Algorithm::power_of_two:
+        return FLB_PICK_TWO;
+    case Algorithm::weighted_response_time:
+        return FLB_PICK_RESPONSE;
     case Algorithm::maglev:
         break;
     }
@@ -72,8 +67,8 @@ flb_pick pick_of(Algorithm algorithm)
 class Planner {
 public:
     Planner(const Config& config, const World& world, const Tables& have, const std::set<BackendId>& unreferenced,
-        const Limits& limits)
-        : config_(config), world_(world), have_(have), unreferenced_(unreferenced), limits_(limits)
+        const Limits& limits, const ServiceNames* only)
+        : config_(config), world_(world), have_(have), unreferenced_(unreferenced), limits_(limits), only_(only)
     {
     }
 
@@ -82,24 +77,26 @@ public:
         want_.timeouts = config_.timeouts;
         want_.snat_ports = config_.snat.ports;
         collect_halves();
-        claim_listeners();
+        if (auto error = claim_listeners(world_, limits_, halves_))
+            return fail(std::move(*error));
         put_services();
         put_backends();
         keep_draining();
         end_overdue();
         if (auto error = exceeded_rows())
             return fail(std::move(*error));
-        if (auto error = put_slots())
+        if (auto error = exceeded_listeners(have_, limits_, want_))
             return fail(std::move(*error));
-        put_sources();
+        if (auto error = put_slots(halves_, have_, limits_, want_))
+            return fail(std::move(*error));
+        if (auto error = put_sources(halves_, have_, limits_, want_))
+            return fail(std::move(*error));
         return std::move(want_);
     }
 
 private:
     void collect_halves();
     [[nodiscard]] std::vector<Endpoint> endpoints_of(const BackendConfig& backend) const;
-    [[nodiscard]] std::vector<ListenerKey> expand(const ListenerConfig& listener, const ServiceConfig& service) const;
-    void claim_listeners();
     void put_services();
     void put_backends();
     [[nodiscard]] bool is_down(const Half& half, const Endpoint& endpoint) const;
@@ -107,20 +104,17 @@ private:
     void judge(const Half& half, const Half::Target& target, BackendRow& row) const;
     void end_overdue();
     void keep_draining();
+    void learn_hop(BackendRow& row) const;
     void learn_way(BackendRow& row, Forward forward) const;
     [[nodiscard]] std::optional<Error> exceeded_rows() const;
-    [[nodiscard]] std::optional<Error> put_slots();
-    [[nodiscard]] std::vector<WeightedBackend> weighted(const Half& half) const;
-    void put_sources();
 
     const Config& config_;
     const World& world_;
     const Tables& have_;
     const std::set<BackendId>& unreferenced_;
     const Limits& limits_;
+    const ServiceNames* only_;
     std::vector<Half> halves_;
-    // Families in which a service has backends; absent: none is known at the moment.
-    std::map<const ServiceConfig*, std::set<Family>> families_;
     Tables want_;
 };
 
@@ -141,6 +135,8 @@ std::vector<Endpoint> Planner::endpoints_of(const BackendConfig& backend) const
 void Planner::collect_halves()
 {
     for (const ServiceConfig& service : config_.services) {
+        if (only_ != nullptr && !only_->contains(service.name))
+            continue;
         Half ipv4{.config = &service, .family = Family::ipv4, .listeners = {}, .targets = {}};
         Half ipv6{.config = &service, .family = Family::ipv6, .listeners = {}, .targets = {}};
         std::set<Endpoint> seen;
@@ -148,55 +144,18 @@ void Planner::collect_halves()
             for (const Endpoint& endpoint : endpoints_of(backend)) {
                 if (!seen.insert(endpoint).second)
                     continue;
-                Half& half = endpoint.address.is_ipv4() ? ipv4 : ipv6;
-                half.targets.push_back({.endpoint = endpoint, .weight = backend.weight});
-                families_[&service].insert(half.family);
+                for (Half* half : {&ipv4, &ipv6}) {
+                    if (half->family != endpoint.address.family() && service.forward != Forward::ipip)
+                        continue;
+                    half->targets.push_back(target_of(service, backend, endpoint, world_));
+                }
             }
         }
-        halves_.push_back(std::move(ipv4));
-        halves_.push_back(std::move(ipv6));
-    }
-}
-
-// "*" stands for the local addresses of the families that the service has backends in; while it has none at all
-// (its names have no answer) for all, so that its clients meet the service and not the host.
-std::vector<ListenerKey> Planner::expand(const ListenerConfig& listener, const ServiceConfig& service) const
-{
-    if (listener.address)
-        return {{*listener.address, listener.port, listener.protocol}};
-    std::vector<ListenerKey> keys;
-    const auto families = families_.find(&service);
-    for (const IpAddress& address : world_.local_addresses) {
-        const bool left_out = !address.is_ipv4() && address.is_link_local();
-        if (!left_out && (families == families_.end() || families->second.contains(address.family())))
-            keys.push_back({address, listener.port, listener.protocol});
-    }
-    return keys;
-}
-
-// An address that is written out goes before "*"; otherwise the first service in the file has it.
-void Planner::claim_listeners()
-{
-    std::map<ListenerKey, const ServiceConfig*> owners;
-    for (const bool written_out : {true, false}) {
-        for (const ServiceConfig& service : config_.services) {
-            for (const ListenerConfig& listener : service.listeners) {
-                if (listener.address.has_value() != written_out)
-                    continue;
-                for (const ListenerKey& key : expand(listener, service))
-                    owners.emplace(key, &service);
-            }
+        for (Half* half : {&ipv4, &ipv6}) {
+            settle_backups(*half);
+            halves_.push_back(std::move(*half));
         }
     }
-    for (Half& half : halves_) {
-        for (const ListenerConfig& listener : half.config->listeners) {
-            for (const ListenerKey& key : expand(listener, *half.config)) {
-                if (key.address.family() == half.family && owners.at(key) == half.config)
-                    half.listeners.push_back(key);
-            }
-        }
-    }
-    std::erase_if(halves_, [](const Half& half) { return half.listeners.empty(); });
 }
 
 void Planner::put_services()
@@ -222,6 +181,7 @@ void Planner::put_services()
                                             .family = half.family,
                                             .forward = half.config->forward,
                                             .pick = pick_of(half.config->algorithm),
+                                            .measure = half.config->measure,
                                             .pick_seed = config_.hash_seed,
                                             .affinity = admission.affinity.timeout,
                                             .affinity_prefix = affinity_prefix,
@@ -237,29 +197,44 @@ void Planner::put_services()
     }
 }
 
-// Takes over from `have` what `row` holds there already; what World does not know of stays as it was.
-void Planner::learn_way(BackendRow& row, Forward forward) const
+// What World does not know of stays as it was.
+void Planner::learn_hop(BackendRow& row) const
 {
     const auto way = world_.next_hops.find(row.endpoint.address);
-    if (way != world_.next_hops.end()) {
-        row.hop = way->second.hop;
-        row.mtu = way->second.mtu;
-    }
-    if (forward != Forward::snat) {
+    if (way == world_.next_hops.end())
+        return;
+    row.hop = row.one_way == Forward::dsr && way->second.gateway ? flb_hop{} : way->second.hop;
+    row.mtu = way->second.mtu;
+}
+
+// Takes over from `have` what `row` holds there already.
+void Planner::learn_way(BackendRow& row, Forward forward) const
+{
+    learn_hop(row);
+    row.source_bits = 0;
+    if (forward == Forward::dnat || forward == Forward::dsr) {
         row.snat_addresses.clear();
         row.any_side = false;
         return;
     }
+    const auto way = world_.next_hops.find(row.endpoint.address);
     std::vector<IpAddress> configured;
-    for (const IpAddress& address : config_.snat.addresses) {
-        if (address.family() == row.endpoint.address.family())
-            configured.push_back(address);
+    if (forward == Forward::snat) {
+        for (const IpAddress& address : config_.snat.addresses) {
+            if (address.family() == row.endpoint.address.family())
+                configured.push_back(address);
+        }
+    } else if (const auto& network = config_.ipip.source[row.endpoint.address.is_ipv4() ? 0 : 1]) {
+        configured = {network->address};
+        row.source_bits = network->bits == address_bits(network->address.family()) ? std::uint8_t{0} : network->bits;
     }
     if (!configured.empty())
         row.snat_addresses = std::move(configured);
     else if (way != world_.next_hops.end() && way->second.source)
         row.snat_addresses = {*way->second.source};
-    if (way == world_.next_hops.end())
+    if (forward == Forward::ipip)
+        row.any_side = false;
+    if (way == world_.next_hops.end() || forward == Forward::ipip)
         return; // the hop stays as it was, and so does the side that its answers come by
     row.any_side = std::ranges::any_of(row.snat_addresses, [&](const IpAddress& address) {
         const auto home = world_.homes.find(address);
@@ -276,12 +251,16 @@ bool Planner::too_few_up(const Half& half) const
 {
     std::uint64_t all = 0;
     std::uint64_t up = 0;
+    bool backup_up = false;
     for (const Half::Target& target : half.targets) {
-        all += target.weight > 0 ? 1 : 0;
-        up += target.weight > 0 && !is_down(half, target.endpoint) ? 1 : 0;
+        const bool takes = target.weight > 0 && !target.drained;
+        const bool is_up = takes && !is_down(half, target.endpoint);
+        backup_up = backup_up || (target.backup && is_up);
+        all += takes && !target.backup ? 1 : 0;
+        up += is_up && !target.backup ? 1 : 0;
     }
     const FailureConfig& failure = half.config->failure;
-    return up * 100 < failure.min_healthy * all && (up > 0 || !failure.all_down);
+    return up * 100 < failure.min_healthy * all && (up > 0 || (!failure.all_down && !backup_up));
 }
 
 // Whether a backend is used, and what becomes of its connections.
@@ -290,7 +269,7 @@ void Planner::judge(const Half& half, const Half::Target& target, BackendRow& ro
     const FailureConfig& failure = half.config->failure;
     row.down = is_down(half, target.endpoint);
     const bool out = row.down && !half.panic;
-    row.up = target.weight > 0 && !out;
+    row.up = target.weight > 0 && !target.drained && !out;
     row.reset = out && failure.tcp == BackendDown::reset;
     row.rehash_tcp = out && failure.tcp == BackendDown::rehash;
     row.rehash_udp = out && failure.udp == BackendDown::rehash;
@@ -298,19 +277,22 @@ void Planner::judge(const Half& half, const Half::Target& target, BackendRow& ro
 
 void Planner::put_backends()
 {
-    std::map<std::pair<ServiceId, Endpoint>, BackendId> known;
+    std::map<std::tuple<ServiceId, Endpoint, std::optional<Forward>>, BackendId> known;
     for (const auto& [id, row] : have_.backends)
-        known.emplace(std::pair{row.service, row.endpoint}, id);
+        known.emplace(std::tuple{row.service, row.endpoint, row.one_way}, id);
     FreshIds fresh(have_.backends);
     for (Half& half : halves_) {
         half.panic = too_few_up(half);
         for (Half::Target& target : half.targets) {
-            BackendRow row{.service = half.id, .endpoint = target.endpoint, .snat_addresses = {}};
-            const auto old = known.find({half.id, target.endpoint});
+            const auto one_way = one_way_of(half.config->forward);
+            BackendRow row{.service = half.id, .endpoint = target.endpoint, .one_way = one_way, .snat_addresses = {}};
+            const auto old = known.find({half.id, target.endpoint, one_way});
             if (old != known.end())
                 row = have_.backends.at(old->second);
             target.id = old != known.end() ? old->second : fresh.next();
-            row.draining = target.weight == 0;
+            row.draining = target.weight == 0 || target.drained;
+            row.weight = weight_now(target);
+            row.load_weight = load_weight_of(half.config->algorithm, row.weight);
             judge(half, target, row);
             learn_way(row, half.config->forward);
             want_.backends.emplace(target.id, std::move(row));
@@ -330,11 +312,7 @@ void Planner::keep_draining()
         BackendRow row = old;
         row.up = false;
         row.draining = true;
-        const auto way = world_.next_hops.find(row.endpoint.address);
-        if (way != world_.next_hops.end()) {
-            row.hop = way->second.hop;
-            row.mtu = way->second.mtu;
-        }
+        learn_hop(row);
         want_.backends.emplace(id, std::move(row));
         const auto [kept, is_new] = want_.services.emplace(old.service, service->second);
         if (is_new) {
@@ -393,75 +371,6 @@ std::optional<Error> Planner::exceeded_rows() const
     return std::nullopt;
 }
 
-// A backend whose next hop is not known cannot be reached now: others take its slots, unless there are no others.
-std::vector<WeightedBackend> Planner::weighted(const Half& half) const
-{
-    std::vector<WeightedBackend> backends;
-    bool any_reachable = false;
-    for (const Half::Target& target : half.targets) {
-        const BackendRow& row = want_.backends.at(target.id);
-        const bool has_source = half.config->forward != Forward::snat || !row.snat_addresses.empty();
-        const bool reachable = row.up && resolved(row.hop) && has_source;
-        any_reachable = any_reachable || reachable;
-        backends.push_back({.endpoint = target.endpoint, .id = target.id, .weight = target.weight, .up = reachable});
-    }
-    if (!any_reachable) {
-        for (WeightedBackend& backend : backends)
-            backend.up = want_.backends.at(backend.id).up;
-    }
-    return backends;
-}
-
-std::optional<Error> Planner::put_slots()
-{
-    std::vector<std::vector<WeightedBackend>> backends;
-    std::uint64_t needed = 0;
-    for (const Half& half : halves_) {
-        backends.push_back(weighted(half));
-        needed += count_slots(half.config->algorithm, backends.back());
-    }
-    if (needed > limits_.slots)
-        return Error{fmt::format("the slot tables of all services need {} slots, more than the {} of the map `slots`",
-                         needed, limits_.slots),
-            "use round-robin, which needs one slot a backend, where maglev is not needed; " +
-                std::string(limit_remedy)};
-    for (std::size_t i = 0; i < halves_.size(); ++i) {
-        ServiceRow& row = want_.services.at(halves_[i].id);
-        row.slots = make_slots(halves_[i].config->algorithm, backends[i]);
-        row.refuse = row.slots.empty() && halves_[i].config->failure.all_down == AllDown::refuse;
-    }
-    return std::nullopt;
-}
-
-// What a dnat backend sends without a flow leaves as the first listener of its protocol. Backends that drain from a
-// service that still listens keep this, but one that is configured goes before them; else the first service has it.
-void Planner::put_sources()
-{
-    std::map<ServiceId, std::vector<BackendId>> draining;
-    for (const auto& [id, row] : want_.backends) {
-        if (row.draining)
-            draining[row.service].push_back(id);
-    }
-    const auto put = [this](const Half& half, BackendId id) {
-        const Endpoint& own = want_.backends.at(id).endpoint;
-        for (const ListenerKey& key : half.listeners)
-            want_.sources.emplace(ListenerKey{own.address, own.port, key.protocol},
-                SourceRow{.service = {key.address, key.port}, .backend = id});
-    };
-    for (const Half& half : halves_) {
-        if (half.config->forward != Forward::dnat)
-            continue;
-        for (const Half::Target& target : half.targets)
-            put(half, target.id);
-    }
-    for (const Half& half : halves_) {
-        if (half.config->forward != Forward::dnat)
-            continue;
-        for (const BackendId id : draining[half.id])
-            put(half, id);
-    }
-}
-
 } // namespace
 
 std::set<ServiceId> panicking(const Tables& tables)
@@ -477,7 +386,13 @@ std::set<ServiceId> panicking(const Tables& tables)
 Result<Tables> make_tables(const Config& config, const World& world, const Tables& have,
     const std::set<BackendId>& unreferenced, const Limits& limits)
 {
-    return Planner(config, world, have, unreferenced, limits).make();
+    return Planner(config, world, have, unreferenced, limits, nullptr).make();
+}
+
+Result<Tables> make_tables(const Config& config, const World& world, const Tables& have,
+    const std::set<BackendId>& unreferenced, const Limits& limits, const ServiceNames& only)
+{
+    return Planner(config, world, have, unreferenced, limits, &only).make();
 }
 
 } // namespace featherlb

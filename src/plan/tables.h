@@ -4,7 +4,8 @@
 // the difference of two Tables is what `reload` applies.
 //
 // Identifiers (indexes of services and backends) are stable: a service keeps its id by (name, family), a backend
-// by (service, address, port), over reloads and restarts. An id is given away again only once no flow refers to it.
+// by (service, address, port, and whether its answers come by here), over reloads and restarts. An id is given away
+// again only once no flow refers to it.
 #pragma once
 
 #include <array>
@@ -22,11 +23,11 @@
 #include "base/result.h"
 #include "config/config.h"
 #include "featherlb/abi.h"
+#include "plan/slot_table.h"
 
 namespace featherlb {
 
 using ServiceId = std::uint32_t;
-using BackendId = std::uint32_t; // 0 is no backend
 
 // A row of the map `services`: one for each (service, family) of the configuration that has listeners.
 struct ServiceRow {
@@ -34,13 +35,14 @@ struct ServiceRow {
     Family family = Family::ipv4;
     Forward forward = Forward::snat;
     flb_pick pick = FLB_PICK_HASH_5TUPLE;
+    Measure measure = Measure::none;
     std::uint64_t pick_seed = 0;
     std::chrono::seconds affinity{0};  // after a pin's last use; 0: none
     std::uint8_t affinity_prefix = 32; // bits of an address that one pin stands for
     SourceLimits limits;
-    bool lists = false;           // Tables::access has rules for it
-    std::vector<BackendId> slots; // empty: no backend takes connections
-    bool refuse = false;          // and clients are told
+    bool lists = false;  // Tables::access has rules for it
+    SlotTable slots;     // empty: no backend takes connections
+    bool refuse = false; // and clients are told
     bool syn_failover = true;
     std::chrono::seconds avoid_refused{0}; // 0: a backend that refuses is not avoided
     friend bool operator==(const ServiceRow&, const ServiceRow&) = default;
@@ -59,10 +61,17 @@ struct BackendRow {
     bool reset = false;
     bool rehash_tcp = false;
     bool rehash_udp = false;
+    // In hundredths: what it weighs now, slow start and its agent included; 0: no new connections while others have a
+    // share. Not in the maps for algorithms whose slots say it, and not compared.
+    std::uint32_t weight = 100;
     bool any_side = false;                 // what it sends may come by another interface than `hop`
+    std::optional<Forward> one_way;        // dsr or ipip; nothing: what it answers comes by here
     flb_hop hop{};                         // all zero: not resolved
     std::uint16_t mtu = 0;                 // 0: not resolved
-    std::vector<IpAddress> snat_addresses; // sources of connections to it; empty for dnat and while unresolved
+    std::vector<IpAddress> snat_addresses; // sources of connections to it, ipip: of outer headers; empty for dnat and
+                                           // dsr, and while unresolved
+    std::uint8_t source_bits = 0;          // ipip: so many of the source's are fixed; 0: all
+    std::uint32_t load_weight = 100;       // hundredths, for picks that compare backends by their load
     friend bool operator==(const BackendRow& a, const BackendRow& b);
 };
 
@@ -105,14 +114,25 @@ struct NextHop {
     flb_hop hop{}; // all zero: the neighbour is not resolved yet
     std::uint16_t mtu = 0;
     std::optional<IpAddress> source; // the address that the kernel's route prefers
+    bool gateway = false;            // the hop is a router's, not the backend's own
+};
+// What an operator has said of a backend, over the configuration.
+struct BackendOverride {
+    std::optional<std::uint32_t> weight;
+    bool drained = false;
+    friend bool operator==(const BackendOverride&, const BackendOverride&) = default;
 };
 struct World {
     std::set<IpAddress> local_addresses;               // of the attached interfaces: what "*" means
     std::map<IpAddress, std::uint32_t> homes;          // the machine's own addresses -> interface index
     std::map<std::string, std::vector<IpAddress>> dns; // host -> addresses, sorted
     std::map<IpAddress, NextHop> next_hops;            // by backend address
-    std::set<BackendKey> down;                         // by their health checks; all others are up
-    std::set<BackendId> overdue;                       // have drained for longer than they may
+    std::set<BackendKey> down;                         // by their checks or agents; all others are up
+    std::set<BackendKey> drained;                      // by their agents
+    std::map<BackendKey, std::uint32_t> percents;      // of their weight, by their agents; not named: 100
+    std::map<BackendKey, std::uint32_t> ramps;         // of that, in percent: slow start; not named: 100
+    std::map<BackendKey, BackendOverride> overrides;
+    std::set<BackendId> overdue; // have drained for longer than they may
 };
 
 // Config + World + what is there -> what should be. `have` gives the ids in use; rows of backends that the
@@ -121,15 +141,22 @@ struct World {
 // them, without slots and listeners. Ids that a plan frees are given away from the next plan on.
 // A backend of weight 0 drains, too. One that has no resolved next hop or no address to come from (snat) gets no
 // slots while another one of the service has both. A next hop that World does not name stays as in `have`.
+// In dsr a next hop that is a gateway counts as none. One whose service changes to or from dsr or ipip becomes another
+// backend, and what it was drains.
 // One that is down gets no slots and `on_backend_down` takes its connections; but where fewer are up than min_healthy
 // (of those with a weight, in each IP version), all of the service are used as if none were down. A drain that is
 // overdue ends what connections are left.
+// Backups take connections only while no other backend of the service, in its IP version, can: is up, not drained, has
+// a next hop and more than 0 percent. Panic is judged without them, and does not come while a backup is up and no other
+// is. Where all are backups, none is.
 // Fails where a limit is exceeded (`limits`), naming it.
 struct Limits {
     std::uint32_t services = 0; // entries of the map; the first is not used, nor that of backends
     std::uint32_t backends = 0;
     std::uint32_t slots = 0;    // backend numbers that fit in the map `slots`
     std::uint32_t prefixes = 0; // entries of the map
+    std::uint32_t listeners = FLB_MAX_LISTENERS;
+    std::uint32_t sources = FLB_MAX_SOURCES;
 };
 [[nodiscard]] Result<Tables> make_tables(const Config& config, const World& world, const Tables& have,
     const std::set<BackendId>& unreferenced, const Limits& limits);
@@ -138,15 +165,10 @@ struct Limits {
 [[nodiscard]] std::set<ServiceId> panicking(const Tables& tables);
 
 // The slot table of one service, in backend ids; empty if no backend is up with a weight. docs/algorithms.md.
-struct WeightedBackend {
-    Endpoint endpoint; // its identity: the table depends on nothing else, so it is the same on every machine
-    BackendId id = 0;
-    std::uint32_t weight = 1;
-    bool up = true;
-};
 [[nodiscard]] std::vector<BackendId> make_slots(Algorithm algorithm, const std::vector<WeightedBackend>& backends);
-// How many slots that will be, at most; without making them.
-[[nodiscard]] std::size_t count_slots(Algorithm algorithm, const std::vector<WeightedBackend>& backends);
+// How many slots that will be, at most; without making them. `varying`: whatever the shares are.
+[[nodiscard]] std::size_t count_slots(
+    Algorithm algorithm, const std::vector<WeightedBackend>& backends, bool varying = false);
 
 // The prefilter that belongs to the tables. Addresses of listeners and sources that have left the tables are not in
 // it, though flows of them may still live: who applies it decides when a bit may be cleared.
