@@ -47,7 +47,7 @@ inline std::string check_service(const ServiceConfig& service)
         service.backends.empty())
         return "an incomplete service";
     for (const ListenerConfig& listener : service.listeners) {
-        if (listener.port == 0 || listener.place.line == 0)
+        if (listener.port == 0 || listener.place.line == 0 || listener.last_port() < listener.port)
             return "a listener without port or place";
         if (listener.address && (listener.address->is_unspecified() || listener.address->is_multicast()))
             return "an impossible listener";
@@ -55,7 +55,7 @@ inline std::string check_service(const ServiceConfig& service)
     std::uint64_t weights = 0;
     for (const BackendConfig& backend : service.backends) {
         const auto* endpoint = std::get_if<Endpoint>(&backend.target);
-        if (endpoint != nullptr && (endpoint->port == 0 || endpoint->address.is_loopback()))
+        if (endpoint != nullptr && endpoint->address.is_loopback())
             return "an impossible backend";
         if (backend.name.empty() || backend.weight > 1000 || backend.place.line == 0)
             return "a backend without name or place";

@@ -15,15 +15,16 @@ from labkit import standin, tools  # noqa: E402
 from labkit.backends import Servers  # noqa: E402
 from labkit.balancer import Featherlb  # noqa: E402
 from labkit.lab import Lab, install_signal_handlers  # noqa: E402
-from labkit.topology import Network  # noqa: E402
+from labkit.redis import Redis  # noqa: E402
+from labkit.topology import OFFLOADS, Network  # noqa: E402
 
 STANDIN = os.environ.get("LAB_STANDIN", "")
-_figures: list[str] = []
 _overflows_before = 0
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes more than ten seconds")
+    config.addinivalue_line("markers", "alone: needs the machine for itself; scripts/test runs these after the others")
     config.addinivalue_line("markers", "no_standin: only featherlb itself can pass this")
     config.addinivalue_line("markers", "where(condition): only for parameters with condition(hook, offload)")
 
@@ -71,16 +72,18 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.section("warning")
         terminalreporter.write_line(f"a neighbour table of this kernel was full {overflows} times meanwhile: timeouts "
                                     "and 'No route to host' may come from that, not from featherlb")
-    if _figures:
+    figures = [line for reports in terminalreporter.stats.values() for report in reports
+               for name, line in getattr(report, "user_properties", []) if name == "measured" and report.when == "call"]
+    if figures:
         terminalreporter.section("measured")
-        for line in _figures:
+        for line in figures:
             terminalreporter.write_line(line)
 
 
 @pytest.fixture
 def measured(request):
     """measured("connect p50 80 us"): printed at the end of the run, whether the test passes or not."""
-    return lambda text: _figures.append(f"{request.node.name}: {text}")
+    return lambda text: request.node.user_properties.append(("measured", f"{request.node.name}: {text}"))
 
 
 class Place:
@@ -117,8 +120,37 @@ def two_armed():
     place.lab.close()
 
 
+@pytest.fixture
+def redis(two_armed):
+    servers = Redis(two_armed.network)
+    yield servers
+    servers.close()
+
+
 @pytest.fixture(scope="module")
 def one_armed():
     place = Place("one-armed")
     yield place
     place.lab.close()
+
+
+# What follows belongs to the `place` of the module that asks for it.
+
+@pytest.fixture
+def network(place):
+    """The network, with all its web servers running again afterwards."""
+    yield place.network
+    for server in place.servers.nginx:
+        if server.process.poll() is not None:
+            server.start()
+
+
+@pytest.fixture(scope="module", params=OFFLOADS)
+def offload(request, place):
+    place.network.set_offload(request.param)
+    return request.param
+
+
+@pytest.fixture(scope="module", params=("tc", "xdp-generic", "xdp"))
+def hook(request):
+    return request.param

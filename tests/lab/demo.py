@@ -77,6 +77,8 @@ class Demo:
         self.screen = Screen()
         self.lab = Lab()
         self.network = Network(self.lab, "two-armed", clients=CLIENTS)
+        for host in self.network.backends:
+            host.ns.steer_by_flow()
         self.servers = Servers(self.network, dns=False, echo=False, log_requests=False)
         self.results: list[Result] = []
 

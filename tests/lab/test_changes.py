@@ -14,7 +14,7 @@ from labkit.topology import service_address
 
 VIP = service_address(4)
 LOAD_SECONDS = 60  # at most
-pytestmark = pytest.mark.no_standin
+pytestmark = [pytest.mark.alone, pytest.mark.no_standin]
 
 
 def web(network, hosts=None, algorithm="round-robin", **sections) -> dict:
@@ -84,19 +84,22 @@ def test_a_new_service_and_one_that_goes(two_armed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attach", ("auto", "xdp"))
+@pytest.mark.parametrize("attach", ("auto", "clsact", "xdp"))
 def test_reloads_and_crashes_under_load_cost_no_request(two_armed, measured, attach):
-    """wrk on kept-alive connections during all changes; new connections while no daemon runs."""
+    """wrk on kept-alive connections during all changes; new connections while no daemon runs. `clsact` is what TC users have
+    before Linux 6.6."""
     network, lab = two_armed.network, two_armed.lab
     # Native XDP needs this (facts of veth); TC is tested with offloads on.
     network.set_offload("off-at-end-hosts" if attach == "xdp" else "offload-on")
     network.set_peer_gro(attach == "xdp")
     config = web(network)
+    clsact = {"FEATHERLB_NO_TCX": "1"} if attach == "clsact" else {}
     for interface in config["interfaces"]:
-        interface["attach"] = attach
+        interface["attach"] = "tc" if clsact else attach
     variants = [{**config, "services": web(network, hosts)["services"]}
                 for hosts in (network.backends[:2], network.backends[1:], network.backends)]
-    with Featherlb(network, config, ephemeral=False) as running:
+    with Featherlb(network, config, ephemeral=False, environment=clsact) as running:
+        assert not clsact or "clsact" in running.log()
         began, reloads = time.monotonic(), []
         wrk = load.start_wrk(lab, network.client.ns, f"http://{VIP}/id", LOAD_SECONDS, 48)
         for number in range(20):

@@ -8,6 +8,7 @@ from labkit.backends import ECHO_PORT, NAME_PORT
 from labkit.config import configuration, endpoint, service
 from labkit.topology import service_address
 
+pytestmark = pytest.mark.alone
 VIP = service_address(4)
 IDLE_SECONDS = 60
 

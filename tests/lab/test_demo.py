@@ -8,7 +8,7 @@ import pytest
 from labkit import tools
 from labkit.netns import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.no_standin]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.no_standin]
 
 
 def namespaces() -> set[str]:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """What clients notice of a backend that dies: nothing, a second, or a reset, as it is configured."""
-import errno
 import socket
 import statistics
 import threading
@@ -12,11 +11,9 @@ from labkit import clients
 from labkit.backends import DNS_PORT, ECHO_PORT, HTTP_PORT
 from labkit.balancer import Featherlb
 from labkit.config import configuration, endpoint, service
+from labkit.faults import Waiting, all_reset, first_syn, silent, syn_ack_to
 from labkit.lab import wait_for
 from labkit.topology import OFFLOADS, service_address
-from scapy.layers.inet import IP, TCP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Ether
 
 from conftest import Place
 
@@ -24,7 +21,7 @@ ETH_P_ALL = 3
 
 HEALTH = {"type": "tcp", "port": HTTP_PORT, "interval": "500ms", "timeout": "400ms", "rise": 1, "fall": 2}
 WAYS = [(family, forward) for family in (4, 6) for forward in ("snat", "dnat")]
-pytestmark = pytest.mark.no_standin
+pytestmark = [pytest.mark.alone, pytest.mark.no_standin]
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +29,6 @@ def place():
     place = Place("two-armed")
     yield place
     place.lab.close()
-
-
-@pytest.fixture
-def network(place):
-    """The network, with all its web servers running again afterwards."""
-    yield place.network
-    for server in place.servers.nginx:
-        if server.process.poll() is not None:
-            server.start()
 
 
 _first_port = 1024
@@ -56,18 +44,6 @@ def everywhere(network, ports, protocol="tcp", attach="auto", **settings) -> dic
         {**service(f"{forward}-{family}", [endpoint(service_address(family, forward), listener) + "/" + protocol],
                    network.backends, family, backend, forward), **settings}
         for family, forward in WAYS], attach, snat={"ports": f"{_first_port}-{_first_port + 499}"})
-
-
-@contextmanager
-def silent(host):
-    """A machine that is there (its neighbours find it) and hears and says nothing."""
-    chains = "".join(f"chain {one} {{ type filter hook {one} priority -10; meta l4proto {{ tcp, udp }} drop; }}\n"
-                     for one in ("input", "output"))
-    host.ns.run(["nft", f"table inet silent {{\n{chains}}}"])
-    try:
-        yield
-    finally:
-        host.ns.run(["nft", "delete table inet silent"])
 
 
 @contextmanager
@@ -119,27 +95,6 @@ def dropped(running, reason: str) -> int:
     return sum(drop["packets"] for drop in running.status()["drops"] if drop["reason"] == reason)
 
 
-class Waiting:
-    """A client that sends nothing and sits in a read, in a thread of its own."""
-
-    def __init__(self, sock):
-        self.error: OSError | None = None
-        self.at = 0.0
-        sock.settimeout(20)
-        self._thread = threading.Thread(target=self._read, args=(sock,))
-        self._thread.start()
-
-    def _read(self, sock) -> None:
-        try:
-            sock.recv(1)
-        except OSError as error:
-            self.error = error
-        self.at = time.monotonic()
-
-    def join(self) -> None:
-        self._thread.join()
-
-
 @DEATHS
 @pytest.mark.parametrize("hook", ("tc", "xdp-generic"))
 def test_reset_reaches_clients_that_only_wait_within_a_second(place, network, measured, hook, death):
@@ -162,14 +117,12 @@ def test_reset_reaches_clients_that_only_wait_within_a_second(place, network, me
         with death(network.backends[0]):
             waiting = [Waiting(sock) for sock in lost]
             last_up = wait_down(running, 0)
-            for one in waiting:
-                one.join()
+            told = all_reset(waiting)
             for sock in others:
                 clients.echo_every_length(sock, range(1, 5), stream=True)
-        took = [one.at - last_up for one in waiting]
-        measured(f"{len(took)} waiting clients: reset {max(took):.2f} s at most after the last look that saw b1 up")
-        assert [one.error and one.error.errno for one in waiting] == [errno.ECONNRESET] * 12
-        assert max(took) < 1.0
+        took = told - last_up
+        measured(f"{len(waiting)} waiting clients: reset {took:.2f} s at most after the last look that saw b1 up")
+        assert len(waiting) == 12 and took < 1.0
         assert "clients were made to speak" in running.log()
         assert dropped(running, "backend_down") >= 12
         for sock in socks:
@@ -275,24 +228,6 @@ def test_without_checks_new_connections_pass_by_a_dead_backend(network, measured
     assert set(names) == {"b2", "b3"}
 
 
-def first_syn(wire) -> Ether:
-    """The first SYN for the echo server among the frames that the socket has seen."""
-    wire.settimeout(3)
-    while True:
-        frame = Ether(wire.recv(65536))
-        if TCP in frame and frame[TCP].flags == "S" and frame[TCP].dport == ECHO_PORT:
-            return frame
-
-
-def syn_ack_to(syn: Ether) -> bytes:
-    answer = Ether(src=syn.dst, dst=syn.src)
-    if IP in syn:
-        answer /= IP(src=syn[IP].dst, dst=syn[IP].src)
-    else:
-        answer /= IPv6(src=syn[IPv6].dst, dst=syn[IPv6].src)
-    return bytes(answer / TCP(sport=syn[TCP].dport, dport=syn[TCP].sport, flags="SA", seq=1, ack=syn[TCP].seq + 1))
-
-
 @pytest.mark.parametrize("forward", ("snat", "dnat"))
 @pytest.mark.parametrize("family", (4, 6), ids=("ipv4", "ipv6"))
 def test_the_late_answer_of_the_first_backend_reaches_nobody(network, family, forward):
@@ -302,7 +237,7 @@ def test_the_late_answer_of_the_first_backend_reaches_nobody(network, family, fo
             b1.ns.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL)) as wire:
         with clients.connect(network.client.ns, (service_address(family, forward), 7)) as sock:
             clients.echo_every_length(sock, range(1, 50), stream=True)
-            wire.sendto(syn_ack_to(first_syn(wire)), ("eth0", 0))
+            wire.sendto(syn_ack_to(first_syn(wire, ECHO_PORT)), ("eth0", 0))
             wait_for("the drop", lambda: dropped(running, "superseded") == 1)
             clients.echo_every_length(sock, range(1, 50), stream=True)
 

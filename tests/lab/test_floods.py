@@ -7,7 +7,7 @@ from labkit import load
 from labkit.flood import ECHO, KINDS, NAME, VIP, FloodNetwork
 from labkit.lab import Lab
 
-pytestmark = [pytest.mark.slow, pytest.mark.no_standin]
+pytestmark = [pytest.mark.alone, pytest.mark.slow, pytest.mark.no_standin]
 
 ESTABLISHED, NEW = 1000, 1000
 SECONDS = 30

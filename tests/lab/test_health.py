@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backends that die, lie or fall silent: they leave in time, return, and others do not notice."""
+import contextlib
 import signal
 import threading
 import time
@@ -28,15 +29,6 @@ def place():
     place = Place("two-armed", dns=False)
     yield place
     place.lab.close()
-
-
-@pytest.fixture
-def network(place):
-    """The network, with all its servers running again afterwards."""
-    yield place.network
-    for server in place.servers.nginx:
-        if server.process.poll() is not None:
-            server.start()
 
 
 def web(network, health=None, **settings) -> dict:
@@ -111,6 +103,55 @@ def test_a_wrong_status_takes_a_backend_out(place, network):
         assert names(network) == {"b2": 6, "b3": 6}
         running.reload(web(network, {**HTTP, "path": "/up.txt", "expect": "404"}))
         wait_state(running, 0, "up", RISE * INTERVAL + TIMEOUT + SLACK)
+
+
+def test_one_that_flaps_is_named_once_and_held_down(place, network, measured):
+    page = place.servers.nginx[0].directory / "files" / "flaps.txt"
+    for server in place.servers.nginx:
+        (server.directory / "files" / "flaps.txt").write_text("ready\n")
+    health = {"type": "http", "path": "/flaps.txt", "interval": "100ms", "rise": 1, "fall": 1}
+    with Featherlb(network, web(network, health)) as running:
+        wait_checked(running)
+        before = running.holds()
+        for _ in range(10):
+            page.unlink()
+            time.sleep(0.35)
+            page.write_text("ready\n")
+            time.sleep(0.35)
+        page.unlink()  # so that nothing changes while it is looked at
+        changes = running.log().count("backend 10.2.0.11:8080 of web is ")
+        assert changes <= 4, running.log()
+        assert running.log().count("backend 10.2.0.11:8080 of web flaps: it is down for the 3rd time") == 1
+        backend = backends(running, 0)[0]
+        assert (backend["state"], backend["checks"]["flapping"]) == ("down", True)
+        assert backend["checks"]["needed"] >= 10
+        assert "flaps: up after" in running.command("status").stdout
+        assert names(network) == {"b2": 6, "b3": 6}
+        page.write_text("ready\n")
+        back = wait_state(running, 0, "up", 60)
+        wait_for("steady", lambda: "of web no longer flaps: 60 good checks in a row" in running.log(), 60)
+        assert not backends(running, 0)[0]["checks"]["flapping"]
+        after = running.holds()
+    measured(f"10 failures of 0.35 s: {changes} changes, up {back:.1f} s after the last; before {before}, after {after}")
+    # A check that is under way has a descriptor.
+    for what, more in (("descriptors", len(network.backends)), ("threads", 0), ("KiB", 2048)):
+        assert after[what] <= before[what] + more, (before, after)
+
+
+def test_one_that_refuses_clients_is_asked_at_once(place, network, measured):
+    health = {"type": "tcp", "interval": "30s", "fast_interval": "200ms", "timeout": "200ms", "fall": 3}
+    with Featherlb(network, web(network, health, avoid_refused="0s")) as running:
+        time.sleep(1)
+        place.servers.nginx[1].kill()
+        began = time.monotonic()
+        for _ in range(6):
+            with contextlib.suppress(ConnectionError):
+                clients.http_get(network.client.ns, (VIP, 80))
+        wait_for("b2 down", lambda: backends(running, 1)[0]["state"] == "down", 20)
+        took = time.monotonic() - began
+        place.servers.nginx[1].start()
+        assert took < 15, "without the clients it would have been 30 s at the least"
+    measured(f"checks every 30 s: down {took:.2f} s after clients were refused")
 
 
 def test_a_host_that_falls_silent_is_down(network):
@@ -341,7 +382,7 @@ def test_a_drain_has_its_deadline(network):
             wait_for("the deadline", lambda: any(
                 b["address"].startswith("10.2.0.11:") and b["tcp_fate"] == "reset"
                 for b in running.status()["services"][0]["backends"]), 6)
-            assert "has drained for 3s, its drain_timeout" in running.log()
+            assert "has drained for 3s: what connections are left" in running.log()
             with pytest.raises(ConnectionResetError):
                 clients.echo_every_length(sock, range(1, 10), stream=True)
         with clients.connect(network.client.ns, (VIP, 7)) as sock:

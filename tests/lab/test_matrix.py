@@ -2,11 +2,10 @@
 """Every hook, IP version, protocol, way of forwarding, offload setting and number of interfaces with each other."""
 import pytest
 from labkit import clients, config, counters, impossible
-from labkit.topology import ARMS, OFFLOADS, pool_address, service_address
+from labkit.topology import ARMS, pool_address, service_address
 
 from conftest import Place
 
-HOOKS = ("tc", "xdp-generic", "xdp")
 REQUESTS = 50
 
 
@@ -15,17 +14,6 @@ def place(request):
     place = Place(request.param)
     yield place
     place.lab.close()
-
-
-@pytest.fixture(scope="module", params=OFFLOADS)
-def offload(request, place):
-    place.network.set_offload(request.param)
-    return request.param
-
-
-@pytest.fixture(scope="module", params=HOOKS)
-def hook(request):
-    return request.param
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,13 @@ TEST_P(Affinity, a_backend_that_cannot_be_reached_is_replaced)
         (void)run(connection(forward).syn());
         EXPECT_EQ(find(connection(forward).syn()).flow->backend, 2u);
     }
+    use({});
+    serve_pinned();
+    pin(client(), 1, 0);
+    backend(1).snat_count = 0;
+    put_slots(1, {2});
+    (void)run(connection().syn());
+    EXPECT_EQ(find(connection().syn()).flow->backend, 2u) << "no source address towards the first";
 }
 
 TEST_P(Affinity, a_short_pin_of_a_connection_in_use_lives)

@@ -199,6 +199,17 @@ inline Tables example()
         .snat_addresses = pool};
     tables.backends[2] = {.service = 3, .endpoint = {ip("10.0.1.2"), 8080}, .mtu = 1400, .snat_addresses = pool};
     tables.backends[3] = {.service = 4, .endpoint = {ip("fd00::3"), 80}, .up = true, .hop = {}, .snat_addresses = {}};
+    tables.services[5] = {
+        .name = "tunnelled", .family = Family::ipv6, .forward = Forward::ipip, .pick = FLB_PICK_TURN, .slots = {4, 5}};
+    tables.backends[4] = {.service = 5,
+        .endpoint = {ip("10.0.1.4"), 80},
+        .one_way = Forward::ipip,
+        .hop = {.mac = {2, 0, 0, 0, 1, 4}, .link = 0x0005, .vlan = {0, 0}},
+        .mtu = 1500,
+        .snat_addresses = {ip("10.127.0.0")},
+        .source_bits = 16};
+    tables.backends[5] = {
+        .service = 5, .endpoint = {ip("fd00::5"), 80}, .one_way = Forward::dsr, .hop = {}, .snat_addresses = {}};
     tables.listeners[{ip("10.9.0.1"), 80, Protocol::tcp}] = 3;
     tables.listeners[{ip("fd00:9::1"), 80, Protocol::tcp}] = 4;
     tables.sources[{ip("fd00::3"), 80, Protocol::tcp}] = {.service = {ip("fd00:9::1"), 80}, .backend = 3};

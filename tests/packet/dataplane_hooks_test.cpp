@@ -125,6 +125,23 @@ TEST_F(DataPlaneHooks, AForeignXdpProgramIsNamedAndLeftAlone)
     run("ip link set dev east0 xdpgeneric off");
 }
 
+TEST_F(DataPlaneHooks, WhetherADeviceHandsOverIsKeptWhateverIsAttached)
+{
+    auto plane = open(ephemeral());
+    InterfaceRecord record{
+        .ifindex = east_, .name = "east0", .mac = {2, 0, 0, 0, 0, 1}, .mtu = 1500, .hands_over = true};
+    ASSERT_TRUE(plane.set_interface(record));
+    EXPECT_EQ(flags_of(plane, east_), FLB_IFACE_PEER);
+    for (const Attach mode : {Attach::tc, Attach::xdp, Attach::tc})
+        ASSERT_TRUE(plane.attach({.ifindex = east_, .name = "east0", .mode = mode}));
+    EXPECT_EQ(flags_of(plane, east_), FLB_IFACE_ATTACHED | FLB_IFACE_PEER);
+    record.hands_over = false; // its other end has come here
+    ASSERT_TRUE(plane.set_interface(record));
+    EXPECT_EQ(flags_of(plane, east_), FLB_IFACE_ATTACHED);
+    ASSERT_TRUE(plane.remove_interface(east_));
+    EXPECT_EQ(flags_of(plane, east_), 0u);
+}
+
 TEST_F(DataPlaneHooks, VethWithAPeerOfLargeMtuRefusesNativeXdpWithAReason)
 {
     run("ip link set east0 mtu 9000 && ip link set east1 mtu 9000");

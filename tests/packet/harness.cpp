@@ -61,7 +61,9 @@ void Harness::use(Sets sets)
     settings.timeout[FLB_FLOW_ESTABLISHED] = 7200;
     settings.timeout[FLB_FLOW_FIN_CLIENT] = settings.timeout[FLB_FLOW_FIN_BACKEND] = 120;
     settings.timeout[FLB_FLOW_CLOSED_CLIENT] = settings.timeout[FLB_FLOW_CLOSED_BACKEND] = 10;
+    settings.timeout[FLB_FLOW_CLOSED_ONE_WAY] = 120;
     settings.timeout[FLB_FLOW_RESET] = 2;
+    settings.timeout[FLB_FLOW_KILLED] = 10;
     settings.timeout[FLB_FLOW_REPLY_NEW] = 31;
     settings.timeout[FLB_FLOW_SUPERSEDED] = 30;
     settings.timeout[FLB_FLOW_REPLY] = 7200;
@@ -77,8 +79,13 @@ void Harness::use(Sets sets)
 
 IpAddress Harness::address(unsigned net, unsigned host) const
 {
-    const std::string text =
-        v6() ? fmt::format("fd00:{:x}::{:x}", net, host) : fmt::format("10.{}.{}.{}", net, host >> 8, host & 0xff);
+    return address(GetParam().family, net, host);
+}
+
+IpAddress Harness::address(Family family, unsigned net, unsigned host)
+{
+    const std::string text = family == Family::ipv6 ? fmt::format("fd00:{:x}::{:x}", net, host)
+                                                    : fmt::format("10.{}.{}.{}", net, host >> 8, host & 0xff);
     return IpAddress::parse(text).value();
 }
 
@@ -132,7 +139,7 @@ void Harness::put_own_address(const IpAddress& address, std::uint8_t protocol)
     plane_->put_listener(key, {});
 }
 
-void Harness::put_backend(unsigned n, unsigned service, flb_forward forward)
+void Harness::put_backend(unsigned n, unsigned service, flb_forward forward, std::optional<Family> outer)
 {
     flb_backend& record = backend(n);
     record.address = backend_address(n).to_abi();
@@ -143,6 +150,22 @@ void Harness::put_backend(unsigned n, unsigned service, flb_forward forward)
     record.service = service;
     if (forward == FLB_SNAT) {
         put_snat_addresses(n, n / 100, 1);
+        return;
+    }
+    if (forward == FLB_DSR) {
+        record.flags |= FLB_BACKEND_DSR;
+        record.port = htons(service_port);
+        return;
+    }
+    if (forward == FLB_IPIP) {
+        const Family family = outer.value_or(GetParam().family);
+        record.flags |= FLB_BACKEND_IPIP | (family == Family::ipv6 ? FLB_BACKEND_IPV6 : 0u);
+        record.port = htons(service_port);
+        record.address = address(family, 3, 10 + n).to_abi();
+        record.snat_first = n % Plane::max_snat_addresses;
+        record.snat_count = 1;
+        plane_->snat_addresses()[record.snat_first].address = address(family, 2, 1).to_abi();
+        mark(address(family, 3, 10 + n), FLB_KIND_TUNNEL);
         return;
     }
     mark(backend_address(n), FLB_KIND_BACKEND);
@@ -197,7 +220,7 @@ void Harness::serve(unsigned n, const ServiceSpec& spec)
     service.pick = static_cast<std::uint8_t>(spec.pick);
     service.pick_seed = spec.pick_seed;
     for (const unsigned number : spec.backends)
-        put_backend(number, n, spec.forward);
+        put_backend(number, n, spec.forward, spec.outer);
     put_slots(n, spec.backends);
     for (const std::uint8_t protocol : {protocol_tcp, protocol_udp})
         listen(service_address(n), service_port, protocol, n);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <ostream>
 
 #include <gtest/gtest.h>
@@ -40,6 +41,7 @@ struct ServiceSpec {
     flb_pick pick = FLB_PICK_TURN;
     std::vector<unsigned> backends = {1}; // one slot for each
     std::uint64_t pick_seed = 1;
+    std::optional<Family> outer = {}; // `ipip`: of the backends; else as the service
 };
 
 // One direction of a flow as it lies in the table.
@@ -60,10 +62,7 @@ struct Entry {
     {
         return static_cast<std::uint32_t>(ctl() >> FLB_CTL_GENERATION_SHIFT);
     }
-    [[nodiscard]] bool is_reply() const
-    {
-        return state() == FLB_FLOW_REPLY || state() == FLB_FLOW_REPLY_NEW || state() == FLB_FLOW_SUPERSEDED;
-    }
+    [[nodiscard]] bool is_reply() const { return state() < FLB_FLOW_STATES && (FLB_FLOW_REPLIES >> state() & 1) != 0; }
     // Makes it `ticks` older.
     void grow_old(std::uint32_t ticks) const;
     void set_state(unsigned state) const;
@@ -87,6 +86,7 @@ public:
     [[nodiscard]] bool v6() const { return GetParam().family == Family::ipv6; }
     [[nodiscard]] Hook hook() const { return GetParam().hook; }
     [[nodiscard]] IpAddress address(unsigned net, unsigned host) const; // 10.net.x.y, fd00:net::z
+    [[nodiscard]] static IpAddress address(Family family, unsigned net, unsigned host);
     [[nodiscard]] IpAddress client(unsigned n = 0) const { return address(1, 5 + n); }
     [[nodiscard]] IpAddress service_address(unsigned n = 1) const { return address(9, n); }
     [[nodiscard]] IpAddress snat_address(unsigned n = 0) const { return address(2, 1 + n); }
@@ -103,7 +103,7 @@ public:
     // ---- builders
     void use(Sets sets); // another size of table; forgets everything else
     void serve(unsigned n, const ServiceSpec& spec = {});
-    void put_backend(unsigned n, unsigned service, flb_forward forward);
+    void put_backend(unsigned n, unsigned service, flb_forward forward, std::optional<Family> outer = {});
     void put_slots(unsigned service, const std::vector<unsigned>& backend_numbers);
     void listen(const IpAddress& address, std::uint16_t port, std::uint8_t protocol, unsigned service);
     void put_own_address(const IpAddress& address, std::uint8_t protocol);     // as the daemon does for listeners
@@ -143,7 +143,9 @@ public:
     [[nodiscard]] Entry find(const Frame& packet) const;    // by the packet's own addresses and ports
     [[nodiscard]] Entry reply_of(const Entry& owner) const; // of the pair; none if it is another's
     [[nodiscard]] Entry at(std::uint32_t index) const;
-    void expect_sound_table() const; // no key twice, no reply twice, pairs point at each other
+    void expect_sound_table() const; // no key twice, no reply twice, pairs point at each other, sound loads
+    void forget_flows();             // all of them, and that they were open
+    void expect_sound_loads() const; // counts of open connections equal the table
 
     [[nodiscard]] Plane& plane() { return *plane_; }
 
@@ -167,6 +169,7 @@ struct Connection {
     Mac client_mac = Harness::client_mac();
     std::vector<Tag> client_tags = {}, backend_tags = {};
     Interface client_side = Harness::clients(), backend_side = Harness::backends();
+    std::uint16_t port = Harness::service_port, port_there = Harness::backend_port; // of the service; of the backend
 
     // The same with the client's own address towards the backend.
     [[nodiscard]] Connection kept() const;

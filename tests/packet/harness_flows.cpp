@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The flow table as the tests see it.
+#include <algorithm>
+#include <map>
 #include <set>
 #include <stdexcept>
 #include <tuple>
@@ -88,13 +90,34 @@ Entry Harness::find(const Frame& packet) const
 
 Entry Harness::reply_of(const Entry& owner) const
 {
+    if (owner.flow->pair == FLB_NO_PAIR)
+        return {};
     const Entry reply = at(owner.flow->pair);
     return reply.is_reply() && reply.flow->pair == owner.index && reply.flow->aux == owner.generation() ? reply
                                                                                                         : Entry{};
 }
 
+void Harness::forget_flows()
+{
+    std::ranges::fill(plane_->flows4(), flb_flow4{});
+    std::ranges::fill(plane_->flows6(), flb_flow6{});
+    for (flb_backend_load& load : plane_->loads())
+        load.open = 0;
+}
+
+void Harness::expect_sound_loads() const
+{
+    std::map<std::uint32_t, std::uint32_t> open;
+    for (const Entry& entry : entries())
+        if (FLB_FLOW_LOAD >> entry.state() & 1)
+            open[entry.flow->backend]++;
+    for (std::uint32_t n = 0; n < Plane::max_backends; n++)
+        EXPECT_EQ(plane_->loads()[n].open, open.contains(n) ? open.at(n) : 0u) << "open connections of backend " << n;
+}
+
 void Harness::expect_sound_table() const
 {
+    expect_sound_loads();
     std::set<decltype(key_of(Entry{}))> keys;
     std::set<std::uint32_t> replies;
     for (const Entry& entry : entries()) {
@@ -103,6 +126,8 @@ void Harness::expect_sound_table() const
         EXPECT_NE(entry.state(), FLB_FLOW_BUSY) << "left claimed: " << entry.index;
         EXPECT_EQ(entry.ctl() & FLB_CTL_LOCK, 0u) << "left locked: " << entry.index;
         if (entry.is_reply())
+            continue;
+        if (entry.flow->pair == FLB_NO_PAIR)
             continue;
         const Entry reply = reply_of(entry);
         EXPECT_TRUE(reply.exists()) << "no reply: " << entry.index;
@@ -143,7 +168,7 @@ Frame Connection::request(std::uint8_t flags, Bytes payload) const
     f.destination = h.get().service_address(service);
     f.protocol = protocol;
     f.sport = client_port;
-    f.dport = Harness::service_port;
+    f.dport = port;
     f.flags = flags;
     f.payload = std::move(payload);
     return f;
@@ -157,7 +182,7 @@ Frame Connection::forwarded(Frame f) const
     f.source = outside;
     f.sport = outside_port;
     f.destination = h.get().backend_address(backend);
-    f.dport = Harness::backend_port;
+    f.dport = port_there;
     f.ttl--;
     return f;
 }
@@ -171,7 +196,7 @@ Frame Connection::answer(std::uint8_t flags, Bytes payload) const
     f.source = h.get().backend_address(backend);
     f.destination = outside;
     f.protocol = protocol;
-    f.sport = Harness::backend_port;
+    f.sport = port_there;
     f.dport = outside_port;
     f.ttl = 60;
     f.id = 0x4321;
@@ -186,7 +211,7 @@ Frame Connection::returned(Frame f) const
     f.from = client_side.mac;
     f.tags = client_tags;
     f.source = h.get().service_address(service);
-    f.sport = Harness::service_port;
+    f.sport = port;
     f.destination = client;
     f.dport = client_port;
     f.ttl--;

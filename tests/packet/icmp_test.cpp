@@ -154,6 +154,56 @@ TEST_P(Icmp, quoted_options_and_extension_headers_are_followed)
     expect_to_client("around the error", c, data, error);
 }
 
+TEST_P(Icmp, a_quote_that_ends_within_its_own_headers_passes)
+{
+    serve(1);
+    const Connection c{*this};
+    play(c.handshake());
+    const Frame data = c.request_data(tcp_ack, pattern(60));
+    const std::size_t network = v6() ? 40 : 20;
+    Frame error = error_about(c.forwarded(data), too_big(), inner_router());
+    error.length = static_cast<std::uint16_t>((v6() ? 0 : 20) + 7);
+    expect_pass("and the ICMP header does so", error);
+    error.length = static_cast<std::uint16_t>((v6() ? 0 : 20) + 8 + network - 1);
+    expect_pass("and what follows is not of the message", error);
+    if (!v6())
+        return;
+    Frame extended = data;
+    extended.extensions.assign(6, destination_options());
+    expect_to_client(
+        "six extension headers", c, extended, error_about(c.forwarded(extended), too_big(), inner_router()));
+    extended.extensions.assign(7, destination_options());
+    expect_pass("seven, more than are followed", error_about(c.forwarded(extended), too_big(), inner_router()));
+    extended.extensions.assign(2, destination_options());
+    for (const std::size_t bytes : {40, 44, 48, 52})
+        expect_pass("cut within them", error_about(c.forwarded(extended), too_big(), inner_router(), bytes));
+    extended.extensions.assign(2, destination_options(255));
+    expect_pass("too long", error_about(c.forwarded(extended), too_big(), inner_router(), 3000));
+}
+
+TEST_P(Icmp, a_client_of_our_own_network_is_not_taken_for_us)
+{
+    serve(1);
+    Connection c{*this};
+    c.client = address(2, 99); // the first halves of both addresses are the same
+    play(c.handshake());
+    const Frame answer = c.answer_data(tcp_ack, pattern(60));
+    expect_to_backend("from the client's side", c, answer, error_about(c.returned(answer), too_big(), outer_router()));
+}
+
+TEST_P(Icmp, dnat_passes_on_nothing_by_tables_that_are_not_whole)
+{
+    const Connection c = connection(FLB_DNAT);
+    const Frame error = error_about(c.returned(c.answer_data(tcp_ack, pattern(99))), too_big(), outer_router());
+    serve(1, {.forward = FLB_DNAT, .pick = FLB_PICK_RANDOM});
+    expect_pass("picked at random: nobody knows which backend it was", error);
+    serve(1, {.forward = FLB_DNAT, .pick = FLB_PICK_HASH_5TUPLE});
+    backend(1).flags = 0;
+    expect_pass("no backend", error);
+    service().flags = 0;
+    expect_pass("no service", error);
+}
+
 TEST_P(Icmp, dnat_passes_on_by_the_tables_what_has_no_flow)
 {
     serve(1, {.forward = FLB_DNAT, .pick = FLB_PICK_HASH_5TUPLE, .backends = {1, 2, 3, 4, 5}});
@@ -164,14 +214,24 @@ TEST_P(Icmp, dnat_passes_on_by_the_tables_what_has_no_flow)
         ASSERT_EQ(syn.verdict, Verdict::redirect);
         c.backend = find(c.syn()).flow->backend;
         const Frame answer = c.answer_data(tcp_ack, pattern(900)), data = c.request_data(tcp_ack, pattern(900));
-        std::ranges::fill(plane().flows4(), flb_flow4{});
-        std::ranges::fill(plane().flows6(), flb_flow6{});
+        forget_flows();
         expect_to_backend("to the backend that the hash names", c, answer,
             error_about(c.returned(answer), too_big(), outer_router()));
         expect_to_client("to the client, by the kernel's routes", c, data,
             error_about(c.forwarded(data), too_big(), inner_router()));
         EXPECT_EQ(entries().size(), 0u);
     }
+}
+
+TEST_P(Icmp, dnat_passes_on_by_the_tables_to_the_port_that_the_client_used)
+{
+    serve(1, {.forward = FLB_DNAT, .pick = FLB_PICK_HASH_5TUPLE});
+    backend(1).port = 0;
+    Connection c = connection(FLB_DNAT);
+    c.port_there = c.port;
+    const Frame answer = c.answer_data(tcp_ack, pattern(900));
+    expect_to_backend("by the tables", c, answer, error_about(c.returned(answer), too_big(), outer_router()));
+    EXPECT_EQ(entries().size(), 0u);
 }
 
 TEST_P(Icmp, what_has_no_flow_and_no_table_is_left_to_the_host)

@@ -6,9 +6,9 @@
 namespace featherlb::packet {
 namespace {
 
-Answer dropped(flb_drop_reason reason)
+Expected dropped(flb_drop_reason reason)
 {
-    return {Answer::drop, reason, {}, 0};
+    return {Expected::drop, reason, {}, 0};
 }
 
 bool has(const Frame& in, unsigned flags)
@@ -121,7 +121,7 @@ Reply* Model::reply_of(const Key& key, const Owner& owner)
 
 // ---- the steps -------------------------------------------------------------------------------------------------
 
-Answer Model::answer(const Frame& in, unsigned ifindex)
+Expected Model::answer(const Frame& in, unsigned ifindex)
 {
     if (!may_be_ours(in) || in.to != world.interfaces.at(ifindex).mac)
         return {};
@@ -143,7 +143,7 @@ Answer Model::answer(const Frame& in, unsigned ifindex)
     return leave(in, *path);
 }
 
-Answer Model::reconsider(const Frame& in, const Hop& from, std::uint32_t down)
+Expected Model::reconsider(const Frame& in, const Hop& from, std::uint32_t down)
 {
     const Key key = key_of(in);
     const bool syn = in.is_tcp() && (in.flags & (tcp_syn | tcp_ack | tcp_rst)) == tcp_syn;
@@ -267,7 +267,7 @@ std::optional<Model::Path> Model::from_backend(const Frame& in, const Hop& from)
 }
 
 // design.md, "A packet of a connection that we do not know".
-Answer Model::unknown(const Frame& in, const Hop& from, bool admitted)
+Expected Model::unknown(const Frame& in, const Hop& from, bool admitted)
 {
     const auto listener = world.listeners.find({in.destination, in.dport, in.protocol});
     if (listener == world.listeners.end()) {
@@ -351,7 +351,7 @@ std::optional<Key> Model::take_port(const Frame& in, ModelBackend& backend)
     return std::nullopt;
 }
 
-Answer Model::begin(
+Expected Model::begin(
     const Frame& in, const Hop& from, ModelService& service, unsigned number, unsigned state, bool store)
 {
     ModelBackend& backend = world.backends.at(number);
@@ -377,7 +377,7 @@ Answer Model::begin(
 }
 
 // TTL, next hop, size; then addresses, ports, MACs and tags are new, and nothing else.
-Answer Model::leave(const Frame& in, const Path& path)
+Expected Model::leave(const Frame& in, const Path& path)
 {
     if (in.ttl <= 1)
         return dropped(FLB_DROP_ttl_exceeded);
@@ -408,7 +408,7 @@ Answer Model::leave(const Frame& in, const Path& path)
     const int direction = path.direction == Path::to_backend ? 0 : 1;
     backend.packets[direction]++;
     backend.bytes[direction] += length;
-    Answer answer{Answer::send, FLB_DROP_none, in, to.ifindex};
+    Expected answer{Expected::send, FLB_DROP_none, in, to.ifindex};
     Frame& f = answer.out;
     f.to = to.mac;
     f.from = out.mac;
@@ -421,11 +421,11 @@ Answer Model::leave(const Frame& in, const Path& path)
     return answer;
 }
 
-Answer Model::reset(const Frame& in, unsigned ifindex, flb_drop_reason reason) const
+Expected Model::reset(const Frame& in, unsigned ifindex, flb_drop_reason reason) const
 {
     if (has(in, tcp_rst) || !has(in, tcp_ack) || !in.options.empty() || !in.extensions.empty())
         return dropped(reason);
-    Answer answer{Answer::send, reason, {}, ifindex};
+    Expected answer{Expected::send, reason, {}, ifindex};
     Frame& f = answer.out;
     f = in;
     std::swap(f.to, f.from);

@@ -90,7 +90,7 @@ struct World {
     std::uint32_t clock = 0; // what the programs take for now
 };
 
-struct Answer {
+struct Expected {
     enum Kind { pass, drop, send } kind = pass;
     flb_drop_reason reason = FLB_DROP_none; // counted; of `drop`, and of a RST that is sent
     Frame out;                              // of `send`
@@ -137,7 +137,7 @@ public:
     World world;
 
     // What must become of this frame that comes by the interface.
-    Answer answer(const Frame& in, unsigned ifindex);
+    Expected answer(const Frame& in, unsigned ifindex);
 
     // The connection that a client's packet belongs to; null if there is none, or it has expired.
     [[nodiscard]] const Owner* find(const Key& key) const;
@@ -185,13 +185,14 @@ private:
     std::optional<Path> from_client(const Frame& in, const Hop& from);
     std::optional<Path> from_backend(const Frame& in, const Hop& from);
     // `admitted`: it is no new connection, but one that goes to another backend.
-    Answer unknown(const Frame& in, const Hop& from, bool admitted = false);
+    Expected unknown(const Frame& in, const Hop& from, bool admitted = false);
     // The packet's connection is known, and its backend is down.
-    Answer reconsider(const Frame& in, const Hop& from, std::uint32_t down);
+    Expected reconsider(const Frame& in, const Hop& from, std::uint32_t down);
     void end(const Key& key); // both directions
-    Answer leave(const Frame& in, const Path& path);
+    Expected leave(const Frame& in, const Path& path);
 
-    Answer begin(const Frame& in, const Hop& from, ModelService& service, unsigned number, unsigned state, bool store);
+    Expected begin(
+        const Frame& in, const Hop& from, ModelService& service, unsigned number, unsigned state, bool store);
     enum class Take { free, resting, closing, unproven, taken };
     [[nodiscard]] Take reply_key(const Key& key);
     // A free pair of the backend's rotation; none: all that were tried are taken.
@@ -209,7 +210,7 @@ private:
     // Another state; false: the source has as many connections as it may.
     bool move(const Key& key, Owner& owner, unsigned next, bool by_client);
     void forget(const Key& key);
-    [[nodiscard]] Answer reset(const Frame& in, unsigned ifindex, flb_drop_reason reason) const;
+    [[nodiscard]] Expected reset(const Frame& in, unsigned ifindex, flb_drop_reason reason) const;
 
     std::map<Key, Owner> owners_;
     std::map<Key, Reply> replies_;

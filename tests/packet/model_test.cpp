@@ -36,7 +36,7 @@ protected:
         std::uint32_t tick;
         Hook by;
         Arriving packet;
-        Answer expected;
+        Expected expected;
     };
     std::deque<Event> history_;
 
@@ -278,29 +278,29 @@ protected:
         for (const Event* e : last)
             out += fmt::format("  {} tick {} {} {}: {}\n      -> {}, reason {}\n", e->number, e->tick,
                 e->by == Hook::xdp ? "xdp" : "tc", e->packet.in->name, to_string(e->packet.frame),
-                e->expected.kind == Answer::send   ? to_string(e->expected.out)
-                : e->expected.kind == Answer::drop ? "drop"
-                                                   : "pass",
+                e->expected.kind == Expected::send   ? to_string(e->expected.out)
+                : e->expected.kind == Expected::drop ? "drop"
+                                                     : "pass",
                 static_cast<unsigned>(e->expected.reason));
         return out;
     }
 
-    void compare(unsigned number, const Arriving& packet, const Answer& expected, Hook by)
+    void compare(unsigned number, const Arriving& packet, const Expected& expected, Hook by)
     {
         const Outcome got = plane().run(by, to_bytes(packet.frame), {packet.in->index, 0});
         if (expected.reason)
             drops_[expected.reason]++;
         Verdict verdict = Verdict::drop;
-        if (expected.kind == Answer::pass)
+        if (expected.kind == Expected::pass)
             verdict = Verdict::pass;
-        else if (expected.kind == Answer::send)
+        else if (expected.kind == Expected::send)
             verdict = by == Hook::xdp && expected.ifindex == packet.in->index ? Verdict::transmit : Verdict::redirect;
         // Dropped, and answered by an ICMP error unless there were too many: its bytes are icmp_test.cpp's.
         const bool answered = (expected.reason == FLB_DROP_ttl_exceeded || expected.reason == FLB_DROP_too_big) &&
                               got.verdict == (by == Hook::xdp ? Verdict::transmit : Verdict::redirect);
         ASSERT_TRUE(answered || got.verdict == verdict) << "packet " << number << ": returned " << got.code;
-        if (expected.kind != Answer::drop) {
-            const Frame& out = expected.kind == Answer::send ? expected.out : packet.frame;
+        if (expected.kind != Expected::drop) {
+            const Frame& out = expected.kind == Expected::send ? expected.out : packet.frame;
             ASSERT_TRUE(same(to_bytes(out), got.bytes)) << "packet " << number;
         }
         for (const std::uint32_t reason : {static_cast<std::uint32_t>(expected.reason), number % FLB_MAX_REASONS})
@@ -353,7 +353,7 @@ protected:
         for (unsigned number = 0; number < packets && !HasFailure(); number++) {
             change_the_world(number);
             const Arriving packet = traffic_.next();
-            const Answer expected = model_.answer(packet.frame, packet.in->index);
+            const Expected expected = model_.answer(packet.frame, packet.in->index);
             const Hook by = traffic_.one_in(8) ? (hook() == Hook::xdp ? Hook::tc : Hook::xdp) : hook();
             remember({number, model_.world.now, by, packet, expected});
             compare(number, packet, expected, by);

@@ -215,9 +215,9 @@ Arriving Traffic::noise()
     return packet;
 }
 
-void Traffic::left(const Arriving& packet, const Answer& answer)
+void Traffic::left(const Arriving& packet, const Expected& answer)
 {
-    if (answer.kind != Answer::send || answer.reason != FLB_DROP_none)
+    if (answer.kind != Expected::send || answer.reason != FLB_DROP_none)
         return;
     const Frame& out = answer.out;
     const Key key{out.destination, out.source, out.dport, out.sport, out.protocol};

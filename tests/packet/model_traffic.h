@@ -38,7 +38,7 @@ public:
 
     [[nodiscard]] Arriving next();
     // What the model says has left: backends answer only what they have seen.
-    void left(const Arriving& packet, const Answer& answer);
+    void left(const Arriving& packet, const Expected& answer);
 
     // Below `n`, or of a list; also for the test's own decisions, so that one seed gives one run.
     [[nodiscard]] std::uint32_t below(std::uint32_t n) { return static_cast<std::uint32_t>(random_() % n); }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Plane: both packet programs, loaded over one set of maps, the maps as memory, and BPF_PROG_TEST_RUN. Frames go in
+// Plane: both packet programs over one set of maps, the maps as memory, and runs (engine.h says by what). Frames go in
 // and come out as they are on the wire, tags included: for TC a small program in front puts the outer tag where a card
 // or the kernel puts it before TC, in the packet's metadata, and reads it from there afterwards.
 //
@@ -17,16 +17,14 @@
 #include <vector>
 
 #include "base/fd.h"
+#include "engine.h"
 #include "featherlb/abi.h"
 #include "frame.h"
 #include "kernel/source_limits.h"
 
-struct bpf_object;
-
 namespace featherlb::packet {
 
 enum class Hook { xdp, tc };
-enum class Verdict { pass, drop, transmit, redirect, other };
 
 struct Sets {
     std::uint32_t ipv4 = 1024, ipv6 = 1024;
@@ -39,22 +37,15 @@ struct Arrival {
     std::uint32_t gso_size = 0; // TC alone: payload bytes of the segments that this packet stands for
 };
 
-struct Outcome {
-    Verdict verdict = Verdict::other;
-    int code = 0; // as the program returned it
-    Bytes bytes;
-};
-
 class Plane {
 public:
-    static constexpr std::uint32_t max_services = 16, max_backends = 128, max_chunks = 64, max_snat_addresses = 32;
+    static constexpr std::uint32_t max_services = 16, max_backends = 2048, max_chunks = 128, max_snat_addresses = 32;
     static constexpr std::uint32_t tick_shift = 32;
     static constexpr std::uint32_t hz = 1u << 20; // as far as the programs know: a quarter of a second is long, too
     static constexpr std::uint32_t limit_sets = 64, rate_sets = 64, most_pins = 128;
 
     // The plane with flow tables of this size; loaded at the first call. Not for several threads.
     static Plane& of(Sets sets);
-    ~Plane();
 
     // Everything as after loading, with settings for which the programs are loaded.
     void clear();
@@ -74,6 +65,15 @@ public:
         return table<flb_snat_address>("snat_addresses");
     }
     [[nodiscard]] std::span<flb_backend_mark> marks() const { return table<flb_backend_mark>("backend_marks"); }
+    [[nodiscard]] std::span<flb_backend_load> loads() const { return table<flb_backend_load>("backend_loads"); }
+    [[nodiscard]] std::span<flb_response_histogram> responses() const
+    {
+        return table<flb_response_histogram>("backend_responses");
+    }
+    [[nodiscard]] std::span<flb_response_histogram> service_responses() const
+    {
+        return table<flb_response_histogram>("service_responses");
+    }
     [[nodiscard]] std::span<std::uint64_t> port_cursors() const { return table<std::uint64_t>("backend_ports"); }
     [[nodiscard]] std::span<flb_flow4> flows4() const { return table<flb_flow4>("flows4"); }
     [[nodiscard]] std::span<flb_flow6> flows6() const { return table<flb_flow6>("flows6"); }
@@ -95,6 +95,14 @@ public:
     [[nodiscard]] std::map<std::string, std::uint64_t> pins() const; // by the key's bytes
     void put_pin(const flb_pin_key& key, std::uint64_t value) const;
 
+    // From now on the programs tell of what has its bit (samples.h); forgets what they have told, and their budgets.
+    void ask_samples(std::uint64_t which);
+    [[nodiscard]] std::vector<flb_sample> take_samples() { return engine_->take_samples(); }
+    [[nodiscard]] std::span<flb_sample_budget> sample_budgets() const
+    {
+        return table<flb_sample_budget>("sample_budgets");
+    }
+
     // Sums over the processors.
     [[nodiscard]] std::uint64_t events(std::uint32_t event) const;
     [[nodiscard]] std::uint64_t drops(std::uint32_t reason) const;
@@ -102,8 +110,6 @@ public:
 
 private:
     explicit Plane(Sets sets);
-    void load(Sets sets);
-    void map_memory();
     // An array map's memory, in steps of T.
     template <typename T>
     [[nodiscard]] std::span<T> table(const char* name) const
@@ -114,8 +120,7 @@ private:
     [[nodiscard]] Outcome run_xdp(const Bytes& wire, const Arrival& arrival) const;
     [[nodiscard]] Outcome run_tc(const Bytes& wire, const Arrival& arrival) const;
 
-    struct Programs; // the skeletons
-    std::unique_ptr<Programs> programs_;
+    std::unique_ptr<Engine> engine_;
     std::map<std::string, std::span<std::uint8_t>> memory_;
     std::uint32_t processors_ = 0;
 };

@@ -37,8 +37,7 @@ TEST_P(Ports, the_rotation_visits_every_pair_before_it_comes_back)
     put_snat_addresses(1, 0, 3);
     for (const std::uint32_t stride : {1u, 7u, 2654435761u}) {
         set_ports(30000, 10, stride);
-        std::fill(plane().flows4().begin(), plane().flows4().end(), flb_flow4{});
-        std::fill(plane().flows6().begin(), plane().flows6().end(), flb_flow6{});
+        forget_flows();
         std::set<Pair> seen;
         for (unsigned n = 0; n < 30; n++) {
             const auto c = open(n);
@@ -121,8 +120,7 @@ TEST_P(Ports, a_long_row_of_ports_in_use_does_not_hide_the_free_ones_behind_it)
     serve(1);
     for (const unsigned in_use : {17u, 100u, 900u}) {
         set_ports(first_snat_port, 1000, 7);
-        std::fill(plane().flows4().begin(), plane().flows4().end(), flb_flow4{});
-        std::fill(plane().flows6().begin(), plane().flows6().end(), flb_flow6{});
+        forget_flows();
         std::set<Pair> seen;
         for (unsigned n = 0; n < in_use; n++)
             seen.insert(pair_of(*open(n)));

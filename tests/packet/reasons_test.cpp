@@ -185,6 +185,28 @@ Bytes refused(Harness& h)
     return bytes;
 }
 
+Bytes held_back(Harness& h)
+{
+    h.serve(1);
+    h.plane().settings().copying_until = 1u << 30; // time stands still
+    return to_bytes(h.connection().request_data(tcp_ack));
+}
+
+// Behind options, likewise.
+Bytes killed(Harness& h)
+{
+    h.serve(1);
+    h.play(h.connection().handshake());
+    h.find(h.connection().syn()).set_state(FLB_FLOW_KILLED);
+    h.plane().loads()[1].open--;
+    Frame f = h.connection().request_data(tcp_ack);
+    if (h.v6())
+        f.extensions = {hop_by_hop()};
+    else
+        f.options.assign(4, 1);
+    return to_bytes(f);
+}
+
 Bytes denied(Harness& h)
 {
     Bytes bytes = changed_syn(h, [](Frame&) {});
@@ -235,13 +257,16 @@ const std::map<flb_drop_reason, Provocation> provocations = {
     {FLB_DROP_backend_down, rst_to_a_dead_backend},
     {FLB_DROP_refused, refused},
     {FLB_DROP_icmp_broken, short_quote},
+    {FLB_DROP_killed, killed},
+    {FLB_DROP_copying, held_back},
     {FLB_DROP_denied, denied},
     {FLB_DROP_source_rate, too_fast},
     {FLB_DROP_source_connections, too_many},
 };
 
 const std::map<flb_drop_reason, std::string> excuses = {
-    {FLB_DROP_rewrite_failed, "a helper fails only without memory or headroom, of which a test run has enough"},
+    {FLB_DROP_rewrite_failed,
+        "a helper fails only without memory or headroom, of which a test run has enough: host/faults_test.cpp"},
 };
 
 #define LIST(name, text) {FLB_DROP_##name, #name},
@@ -261,6 +286,37 @@ TEST_P(Reasons, each_is_seen_or_excused)
             continue; // not in this family
         const bool by_backend = reason == FLB_DROP_no_return_path || reason == FLB_DROP_superseded;
         expect_drop("provoked", bytes, reason, by_backend ? backends() : clients());
+    }
+}
+
+TEST_P(Reasons, each_is_told_to_who_listens_and_to_nobody_else)
+{
+    for (const auto& [reason, provoke] : provocations) {
+        SCOPED_TRACE(reasons.at(reason));
+        use({});
+        const Bytes bytes = provoke(*this);
+        if (bytes.empty())
+            continue; // not in this family
+        const bool by_backend = reason == FLB_DROP_no_return_path || reason == FLB_DROP_superseded;
+        const Interface& side = by_backend ? backends() : clients();
+        plane().ask_samples(0);
+        expect_drop("nobody listens", bytes, reason, side);
+        EXPECT_EQ(plane().take_samples().size(), 0u);
+        plane().ask_samples(~(1ull << reason));
+        expect_drop("others are listened to", bytes, reason, side);
+        EXPECT_EQ(plane().take_samples().size(), 0u);
+        plane().ask_samples(1ull << reason);
+        expect_drop("somebody listens", bytes, reason, side);
+        const auto told = plane().take_samples();
+        ASSERT_EQ(told.size(), 1u);
+        EXPECT_EQ(told[0].kind, FLB_SAMPLE_DROP);
+        EXPECT_EQ(told[0].reason, reason);
+        EXPECT_EQ(told[0].family, v6() ? FLB_IPV6 : FLB_IPV4);
+        EXPECT_EQ(told[0].slot, side.index % FLB_IFACE_SLOTS);
+        const IpAddress from = IpAddress::from_abi(told[0].source, GetParam().family);
+        const IpAddress to = IpAddress::from_abi(told[0].destination, GetParam().family);
+        const auto is_ours = [&](const IpAddress& a) { return a == service_address() || a == service_address(2); };
+        EXPECT_TRUE(is_ours(from) || is_ours(to) || by_backend) << from.to_string() << " to " << to.to_string();
     }
 }
 

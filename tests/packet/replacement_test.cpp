@@ -90,6 +90,25 @@ TEST_P(Replacement, dnat_forwards_without_storing_where_there_is_no_room)
     expect_sound_table();
 }
 
+// Another processor has published the reply's entry of this very connection, and will publish the owner's next.
+TEST_P(Replacement, a_reply_whose_owner_is_about_to_come_is_left)
+{
+    use({});
+    serve(1, {.forward = FLB_DNAT});
+    const Connection c = nth(0, FLB_DNAT);
+    play({c.there("SYN", c.syn())});
+    const Entry owner = find(c.syn());
+    const Entry reply = reply_of(owner);
+    const std::uint32_t generation = reply.generation();
+    owner.set_state(FLB_FLOW_BUSY);
+    play({c.there("the same", c.syn())});
+    EXPECT_EQ(reply.state(), FLB_FLOW_REPLY_NEW);
+    EXPECT_EQ(reply.generation(), generation);
+    EXPECT_EQ(plane().counters(1).connections, 1u);
+    owner.set_state(FLB_FLOW_SYN);
+    expect_sound_table();
+}
+
 TEST_P(Replacement, a_closed_connection_gives_way_at_once)
 {
     play(nth(0).handshake());

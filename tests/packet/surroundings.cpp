@@ -94,6 +94,12 @@ Surroundings::Surroundings() : outside_(open_namespace())
     enter(outside_);
 }
 
+void Surroundings::set_forwarding(bool on) const
+{
+    run_command(fmt::format(
+        "echo {0} >/proc/sys/net/ipv4/ip_forward && echo {0} >/proc/sys/net/ipv6/conf/all/forwarding", on ? 1 : 0));
+}
+
 Inside::Inside()
 {
     enter(Surroundings::get().inside());

@@ -24,6 +24,9 @@ public:
 
     [[nodiscard]] const Interface& clients() const { return clients_; }
     [[nodiscard]] const Interface& backends() const { return backends_; }
+    // Does the machine route? It does, unless a test says otherwise.
+    void set_forwarding(bool on) const;
+
     [[nodiscard]] const Fd& outside() const { return outside_; }
     [[nodiscard]] const Fd& inside() const { return inside_; }
 
@@ -36,7 +39,7 @@ private:
 class Inside {
 public:
     Inside();
-    ~Inside();
+    ~Inside(); // NOLINT(performance-trivially-destructible): not where the kernel runs the programs
     Inside(const Inside&) = delete;
     Inside& operator=(const Inside&) = delete;
 };

@@ -43,6 +43,7 @@ protected:
         const Entry owner = find(c.request()), reply = reply_of(owner);
         owner.set_state(life.state);
         reply.set_state(life.state < FLB_FLOW_ESTABLISHED ? FLB_FLOW_REPLY_NEW : FLB_FLOW_REPLY);
+        plane().loads()[c.backend].open = FLB_FLOW_LOAD >> life.state & 1;
         owner.grow_old(ticks);
         reply.grow_old(ticks);
         return c;

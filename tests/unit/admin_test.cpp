@@ -7,7 +7,9 @@
 #include <fstream>
 #include <thread>
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <grp.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 #include <sys/socket.h>
@@ -111,6 +113,31 @@ TEST_F(AdminTest, TheSocketIsForOwnerAndGroupAndGoesWithTheServer)
     EXPECT_NE(::stat(path_.c_str(), &info), 0);
 }
 
+TEST_F(AdminTest, TheSocketIsForWhomItIsMeant)
+{
+    const std::string path = directory_ + "/for";
+    const auto mode_of = [&path](const AdminAccess& access) {
+        const auto listener = UnixListener::open(path, access);
+        struct stat info {};
+        EXPECT_TRUE(listener);
+        EXPECT_EQ(::stat(path.c_str(), &info), 0);
+        return std::pair(info.st_mode & 07777, info.st_gid);
+    };
+    const gid_t own = ::getegid();
+    EXPECT_EQ(mode_of({.group = std::to_string(own), .mode = 0600}), std::pair(mode_t{0600}, own));
+    const struct group* named = ::getgrgid(own);
+    ASSERT_NE(named, nullptr);
+    EXPECT_EQ(mode_of({.group = named->gr_name, .mode = 0666}), std::pair(mode_t{0666}, own));
+    if (::geteuid() == 0) {
+        EXPECT_EQ(mode_of({.group = "4242", .mode = 0660}), std::pair(mode_t{0660}, gid_t{4242}));
+    }
+    const auto nobody = UnixListener::open(path, {.group = "no-such-group"});
+    ASSERT_FALSE(nobody);
+    EXPECT_EQ(nobody.error().message, "admin.group: this machine has no group \"no-such-group\"");
+    EXPECT_EQ(nobody.error().remedy, "make it with groupadd no-such-group, or name another one");
+    EXPECT_FALSE(std::filesystem::exists(path));
+}
+
 TEST_F(AdminTest, ASocketThatAnswersIsNotTakenOverAndAStaleOneIs)
 {
     start(hello);
@@ -174,6 +201,35 @@ TEST_F(AdminTest, AServerThatEndsAnswersWhoStillWaits)
     stop();
     const std::string got = read_all(client);
     EXPECT_TRUE(got.empty() || got.starts_with("HTTP/1.1 503")) << got;
+}
+
+TEST_F(AdminTest, ARequestThatIsReadOnlyAtTheEndIsAnsweredToo)
+{
+    std::atomic<bool> in_loop = false, go_on = false;
+    start([&](const AdminRequest& request, const AdminServer::Respond& respond) {
+        if (request.path == "/")
+            return hello(request, respond);
+        in_loop = true;
+        while (!go_on)
+            std::this_thread::yield();
+    });
+    const Fd first = connect();
+    const Fd second = connect();
+    send(second, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    char byte = 0;
+    ASSERT_EQ(::recv(second.get(), &byte, 1, MSG_PEEK), 1) << "it is accepted";
+    send(first, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n");
+    while (!in_loop)
+        std::this_thread::yield();
+    send(second, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n"); // lies there when the server ends
+    loop_->post([this] {
+        server_.reset();
+        loop_->stop();
+    });
+    go_on = true;
+    thread_.join();
+    EXPECT_THAT(read_all(first), testing::AnyOf("", HasSubstr("HTTP/1.1 503")));
+    EXPECT_THAT(read_all(second), StartsWith("HTTP/1.1 200"));
 }
 
 TEST_F(AdminTest, AnAnswerToAClientThatLeftIsDropped)
@@ -243,6 +299,18 @@ TEST_F(AdminTest, IdleClientsAreSentAwayAndOthersServedMeanwhile)
         EXPECT_EQ(read_all(fd), "");
 }
 
+TEST_F(AdminTest, WhenIdleClientsHadTakenAllConnectionsTheNextAreServed)
+{
+    AdminLimits limits;
+    limits.connections = 2;
+    limits.idle = 1s;
+    start(hello, limits);
+    std::vector<Fd> idle;
+    for (int i = 0; i < 5; ++i)
+        idle.push_back(connect());
+    EXPECT_TRUE(ask("GET", "/"));
+}
+
 TEST_F(AdminTest, AClientThatSendsSlowlyIsSentAwayWhenItsTimeIsUp)
 {
     AdminLimits limits;
@@ -282,6 +350,9 @@ TEST_F(AdminTest, TheApiKnowsItsPathsAndMethods)
     const auto status = ask("GET", "/v1/status");
     ASSERT_TRUE(status);
     EXPECT_EQ(nlohmann::json::parse(status->body).get<Status>().version, "1.2.3");
+    const auto text = ask("GET", "/v1/status.txt");
+    ASSERT_TRUE(text);
+    EXPECT_THAT(text->body, HasSubstr("featherlb 1.2.3"));
     const auto reload = ask("POST", "/v1/reload");
     ASSERT_TRUE(reload);
     EXPECT_EQ(reload->code, 422);
@@ -292,6 +363,19 @@ TEST_F(AdminTest, TheApiKnowsItsPathsAndMethods)
     EXPECT_EQ(ask("GET", "/v1/reload")->code, 405);
     EXPECT_EQ(ask("POST", "/v1/status")->code, 405);
     EXPECT_EQ(ask("GET", "/v1/nothing")->code, 404);
+}
+
+TEST_F(AdminTest, TheQueryIsDecodedAndNoPartOfThePath)
+{
+    start([](const AdminRequest& request, const AdminServer::Respond& respond) {
+        std::string text = request.path;
+        for (const auto& [key, value] : request.query)
+            text += fmt::format(" {}={}", key, value);
+        respond({200, text, {}});
+    });
+    EXPECT_EQ(
+        ask("GET", "/v1/x?client=10.0.0.0%2F8&a&b=%5B%3A%3A1%5D&b=2")->body, "/v1/x client=10.0.0.0/8 a= b=[::1] b=2");
+    EXPECT_EQ(ask("GET", "/v1/x")->body, "/v1/x");
 }
 
 TEST_F(AdminTest, NobodyThereIsAnErrorThatNamesTheSocket)

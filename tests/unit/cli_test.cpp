@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <sstream>
 
 #include <gmock/gmock.h>
@@ -47,6 +48,24 @@ Ran run_command(const std::vector<std::string>& words)
     return {code, out.str(), err.str()};
 }
 
+TEST(Arguments, EventsAreFilteredAndEnd)
+{
+    const Arguments all = accepted({"events"});
+    EXPECT_EQ(all.command, Command::events);
+    EXPECT_EQ(all.filter, EventFilter{});
+    EXPECT_FALSE(all.count || all.how_long);
+    const Arguments some = accepted({"events", "--kind", "drop", "--reason", "denied", "--service", "web", "--client",
+        "10.0.0.0/8", "--count", "3", "--for", "5m", "--json"});
+    EXPECT_EQ(some.filter.reason, "denied");
+    EXPECT_EQ(some.filter.client->to_string(), "10.0.0.0/8");
+    EXPECT_EQ(some.count, 3u);
+    EXPECT_EQ(some.how_long, std::chrono::minutes(5));
+    EXPECT_TRUE(some.json);
+    EXPECT_THAT(refused({"events", "--reason", "denyed"}), HasSubstr("did you mean \"denied\"?"));
+    EXPECT_THAT(refused({"events", "--count", "many"}), HasSubstr("from 1 on"));
+    EXPECT_THAT(refused({"events", "--for", "soon"}), HasSubstr("no duration"));
+}
+
 TEST(Arguments, DefaultsAreThoseOfTheDocumentation)
 {
     const Arguments run = accepted({"run"});
@@ -80,7 +99,7 @@ TEST(Arguments, TyposAreToldWithWhatWasMeant)
 
 TEST(Arguments, WrongUseIsToldInOneLine)
 {
-    EXPECT_THAT(refused({}), HasSubstr("a command is missing: run, check, reload"));
+    EXPECT_THAT(refused({}), HasSubstr("a command is missing: run, check, plan, reload"));
     EXPECT_THAT(refused({"-c", "f", "run"}), HasSubstr("\"-c\" belongs after the command"));
     EXPECT_THAT(refused({"status", "now"}), HasSubstr("status takes no \"now\""));
     EXPECT_NE(refused({"run", "-c"}), "accepted");
@@ -89,6 +108,56 @@ TEST(Arguments, WrongUseIsToldInOneLine)
     for (const std::vector<std::string>& words :
         std::vector<std::vector<std::string>>{{}, {"relod"}, {"run", "-c"}, {"check", "--pins", "x"}})
         EXPECT_EQ(refused(words).find('\n'), std::string::npos);
+}
+
+TEST(Arguments, OfDrainAndWeight)
+{
+    const Arguments drain = accepted({"drain", "web/web1", "--deadline", "5m", "--wait", "--timeout", "90s"});
+    EXPECT_EQ(drain.service, "web");
+    EXPECT_EQ(drain.backend, "web1");
+    EXPECT_EQ(drain.deadline, std::chrono::minutes(5));
+    EXPECT_EQ(drain.timeout, std::chrono::seconds(90));
+    EXPECT_TRUE(drain.wait);
+    EXPECT_EQ(accepted({"undrain", "web/[fd00::1]:80"}).backend, "[fd00::1]:80");
+    EXPECT_EQ(accepted({"undrain", "web/web1", "--wait", "--timeout", "9s"}).timeout, std::chrono::seconds(9));
+    EXPECT_TRUE(accepted({"weight", "web/web1", "7", "--wait"}).wait);
+    EXPECT_NE(refused({"undrain", "web/web1", "--deadline", "5m"}), "accepted");
+    EXPECT_EQ(accepted({"weight", "web/web1", "file"}).weight, "file");
+    EXPECT_EQ(accepted({"weight", "web/web1", "1000"}).weight, "1000");
+    for (const char* target : {"web", "/web1", "web/", ""})
+        EXPECT_NE(refused({"drain", target}), "accepted") << target;
+    EXPECT_THAT(refused({"drain", "web"}), HasSubstr("\"web\" is not SERVICE/BACKEND, such as web/web1"));
+    for (const char* weight : {"1001", "-1", "1.5", "many", "99999999999"})
+        EXPECT_NE(refused({"weight", "web/web1", weight}), "accepted") << weight;
+    EXPECT_NE(refused({"weight", "web/web1"}), "accepted");
+    EXPECT_THAT(refused({"drain", "web/web1", "--deadline", "5"}), HasSubstr("--deadline \"5\" is no duration"));
+    EXPECT_THAT(refused({"drain", "web/web1", "--timeout", "5s"}), HasSubstr("--timeout goes with --wait"));
+}
+
+TEST(Arguments, OfFlows)
+{
+    const Arguments list = accepted({"flows", "--service", "web", "--backend=web1", "--client", "10.0.0.0/8", "--state",
+        "open", "--protocol", "tcp", "--limit", "5", "--json"});
+    EXPECT_EQ(list.flows.which.service, "web");
+    EXPECT_EQ(list.flows.which.backend, "web1");
+    EXPECT_EQ(list.flows.which.client, "10.0.0.0/8");
+    EXPECT_EQ(list.flows.limit, 5u);
+    EXPECT_FALSE(accepted({"flows"}).flows.which.has_filter());
+    EXPECT_TRUE(accepted({"flows", "--count"}).flows.count);
+    EXPECT_TRUE(accepted({"flows", "--kill", "--all", "--yes"}).flows.all);
+    EXPECT_TRUE(accepted({"flows", "--kill", "--protocol", "udp"}).flows.kill);
+    EXPECT_THAT(refused({"flows", "--kill"}), HasSubstr("--kill needs to know which: --service, --backend"));
+    EXPECT_THAT(refused({"flows", "--kill", "--yes"}), HasSubstr("--kill needs to know which"));
+    EXPECT_THAT(refused({"flows", "--kill", "--all", "--service", "web"}), HasSubstr("contradict"));
+    EXPECT_THAT(refused({"flows", "--kill", "--count", "--all"}), HasSubstr("contradict"));
+    EXPECT_THAT(refused({"flows", "--kill", "--limit", "3", "--all"}), HasSubstr("--limit does not go with it"));
+    EXPECT_THAT(refused({"flows", "--kill", "--state", "over"}), HasSubstr("over already"));
+    EXPECT_THAT(refused({"flows", "--all"}), HasSubstr("--all goes with --kill"));
+    EXPECT_THAT(refused({"flows", "--yes"}), HasSubstr("--yes goes with --kill"));
+    EXPECT_THAT(refused({"flows", "--client", "10.0.0.1/8"}), HasSubstr("--client: "));
+    EXPECT_THAT(refused({"flows", "--state", "establised"}), HasSubstr("did you mean \"established\"?"));
+    EXPECT_THAT(refused({"flows", "--limit", "-1"}), HasSubstr("--limit: \"-1\" is no number"));
+    EXPECT_THAT(refused({"flows", "--servce", "web"}), HasSubstr("did you mean \"--service\"?"));
 }
 
 TEST(Arguments, HelpIsNoError)
@@ -144,6 +213,35 @@ TEST_F(CliFiles, WithoutADaemonTheExitCodeIsFour)
         EXPECT_THAT(ran.err, HasSubstr("none.sock"));
         EXPECT_EQ(ran.out, "");
     }
+}
+
+TEST_F(CliFiles, BackendSetupPrintsWhatABackendNeeds)
+{
+    write("services:\n- name: web\n  listen: [\"192.0.2.1:80/tcp\"]\n  forward: dsr\n  backends: [{name: b1, address: "
+          "\"192.0.2.2:80\"}, {name: b2, address: \"192.0.2.3:80\"}]\n");
+    const Ran ran = run_command({"backend-setup", "web", "-c", file_});
+    EXPECT_EQ(ran.code, exit_ok) << ran.err;
+    EXPECT_THAT(ran.out, HasSubstr("ip -4 addr replace 192.0.2.1/32 dev lo\n"));
+    EXPECT_THAT(ran.out, HasSubstr("on backend b2 (192.0.2.3)"));
+    const Ran one = run_command({"backend-setup", "web", "--backend", "b1", "--json", "-c", file_});
+    const auto json = nlohmann::json::parse(one.out);
+    EXPECT_EQ(json["forward"], "dsr");
+    ASSERT_EQ(json["backends"].size(), 1u);
+    EXPECT_EQ(json["backends"][0]["name"], "b1");
+}
+
+TEST_F(CliFiles, BackendSetupRefusesWhatItDoesNotKnow)
+{
+    EXPECT_THAT(refused({"backend-setup"}), HasSubstr("service is required"));
+    EXPECT_EQ(run_command({"backend-setup", "web", "-c", directory_ + "/none.yaml"}).code, exit_invalid);
+    write("services:\n- name: web\n  listen: [\"192.0.2.1:80/tcp\"]\n  backends: [{name: b1, address: "
+          "\"192.0.2.2:80\"}]\n");
+    const Ran service = run_command({"backend-setup", "wev", "-c", file_});
+    EXPECT_EQ(service.code, exit_usage);
+    EXPECT_THAT(service.err, HasSubstr("there is no service \"wev\"; did you mean \"web\"?"));
+    const Ran backend = run_command({"backend-setup", "web", "--backend", "b2", "-c", file_});
+    EXPECT_EQ(backend.code, exit_usage);
+    EXPECT_THAT(backend.err, HasSubstr("there is no backend \"b2\"; did you mean \"b1\"?"));
 }
 
 TEST(Cli, OutputThatCannotBeWrittenIsAnError)
@@ -209,9 +307,41 @@ TEST(StatusText, FitsInAHundredColumnsAndNamesWhatMatters)
 
 TEST(StatusJson, ComesBackAsItWas)
 {
-    const nlohmann::json json = example();
+    const std::string text = write_json(example());
+    const auto json = nlohmann::json::parse(text);
     EXPECT_EQ(json["services"][0]["backends"][0]["state"], "unresolved");
-    EXPECT_EQ(nlohmann::json(json.get<Status>()), json);
+    EXPECT_EQ(json["services"][0]["backends"][0]["bytes_in"], 18446744073709551615u);
+    EXPECT_EQ(write_json(json.get<Status>()), text);
+}
+
+TEST(StatusJson, IsJsonWhateverStandsInIt)
+{
+    Status status = example();
+    status.interfaces[0].name = "a\"b\\c\n\x01\xff\xc3\xa9";
+    status.uptime_seconds = std::numeric_limits<double>::infinity();
+    status.flows.by_state = {{"syn", 1}, {"reset", 2}};
+    status.services.clear();
+    status.services.resize(2);
+    const auto json = nlohmann::json::parse(write_json(status));
+    EXPECT_EQ(json["interfaces"][0]["name"], "a\"b\\c\n\x01\xef\xbf\xbd\xc3\xa9");
+    EXPECT_TRUE(json["uptime_seconds"].is_null());
+    EXPECT_EQ(json["flows"]["by_state"]["reset"], 2);
+    EXPECT_EQ(json["services"][1]["backends"], nlohmann::json::array());
+}
+
+TEST(StatusJson, OfAWrongKindIsAnError)
+{
+    for (const char* wrong : {"[]", R"({"services": {}})", R"({"services": [1]})", R"({"pid": "x"})"})
+        EXPECT_THROW((void)nlohmann::json::parse(wrong).get<Status>(), nlohmann::json::exception) << wrong;
+}
+
+// `status --json` lays out the daemon's answer without reading it.
+TEST(StatusJson, IsLaidOutAsOtherJson)
+{
+    const auto json = nlohmann::json::parse(write_json(example()));
+    EXPECT_EQ(indent(json.dump() + "\n"), json.dump(2) + "\n");
+    for (const char* text : {"{}", "[]", R"({"a":[],"b":{},"c":[[1,2],{}],"d":"[,{:\"\\"})", R"(["]","}",","])"})
+        EXPECT_EQ(indent(text), nlohmann::json::parse(text).dump(2)) << text;
 }
 
 TEST(StatusJson, WhatIsMissingOrUnknownIsNoError)

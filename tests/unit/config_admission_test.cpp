@@ -9,10 +9,9 @@ namespace featherlb {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::expect_problem;
-using testing::service_saying;
-using testing::sound;
-using testing::web;
+using config_test::expect_problem;
+using config_test::service_saying;
+using config_test::sound;
 
 AdmissionConfig admission_of(const std::string& more, const std::string& defaults = "")
 {
@@ -34,7 +33,7 @@ std::vector<std::string> words_of(const std::shared_ptr<const AccessRules>& rule
 
 TEST(ConfigAdmission, lets_everybody_in_unasked)
 {
-    const AdmissionConfig admission = sound(web).services.at(0).admission;
+    const AdmissionConfig admission = sound(config_test::web).services.at(0).admission;
     EXPECT_EQ(admission.affinity.timeout, 0s);
     EXPECT_EQ(admission.limits, SourceLimits{});
     EXPECT_EQ(admission.access[0], nullptr);

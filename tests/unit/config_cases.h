@@ -13,7 +13,7 @@
 #include "base/utf8.h"
 #include "config/config.h"
 
-namespace featherlb::testing {
+namespace featherlb::config_test {
 
 struct Marked {
     std::string text;
@@ -90,4 +90,4 @@ inline Config sound(std::string_view text)
     return config.value_or(Config{});
 }
 
-} // namespace featherlb::testing
+} // namespace featherlb::config_test

@@ -7,10 +7,10 @@ namespace featherlb {
 namespace {
 
 using namespace std::chrono_literals;
-using testing::expect_problem;
-using testing::service_saying;
-using testing::sound;
-using testing::web;
+using config_test::expect_problem;
+using config_test::service_saying;
+using config_test::sound;
+using config_test::web;
 
 FailureConfig failure_of(const std::string& more, const std::string& defaults = "")
 {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "config/file.h"
+#include "config/keys.h"
 #include "fuzz/config_invariants.h"
 #include "unit/config_cases.h"
 
@@ -151,6 +152,16 @@ TEST_F(ConfigFiles, that_are_examples_are_right)
     EXPECT_GE(count, 4u);
 }
 
+TEST_F(ConfigFiles, the_large_example_has_every_setting)
+{
+    std::stringstream text;
+    text << std::ifstream(root / "deploy/examples/everything.yaml").rdbuf();
+    for (const Keys* section : keys::all) {
+        for (const std::string_view key : section->known)
+            EXPECT_THAT(text.str(), HasSubstr(std::string(key) + ":")) << section->section;
+    }
+}
+
 TEST_F(ConfigFiles, examples_in_the_documentation_are_right)
 {
     std::ifstream file(root / "docs/configuration.md");
@@ -167,7 +178,7 @@ TEST_F(ConfigFiles, examples_in_the_documentation_are_right)
             ++count;
             // A fragment without services shows a setting.
             const bool whole = block.find("services:") != std::string::npos;
-            EXPECT_EQ(testing::problems_of(whole ? block : block + testing::web), "") << block;
+            EXPECT_EQ(config_test::problems_of(whole ? block : block + config_test::web), "") << block;
         } else if (inside) {
             block += line + "\n";
         }
@@ -189,7 +200,7 @@ TEST_F(ConfigFiles, that_the_fuzzer_found_interesting_break_no_invariant)
 
 TEST_F(ConfigFiles, are_named_in_the_result)
 {
-    const fs::path path = write("a.yaml", testing::web);
+    const fs::path path = write("a.yaml", config_test::web);
     const auto config = load_config(path);
     ASSERT_TRUE(config.has_value());
     EXPECT_EQ(config->file, path.string());
@@ -197,12 +208,12 @@ TEST_F(ConfigFiles, are_named_in_the_result)
 
 TEST_F(ConfigFiles, may_be_as_large_as_the_limit_and_no_larger)
 {
-    std::string text = testing::web;
+    std::string text = config_test::web;
     text.resize(largest_file, '\n');
     EXPECT_EQ(problems_of_file(write("largest.yaml", text)), "");
     EXPECT_THAT(problems_of_file(write("larger.yaml", text + "\n")),
         HasSubstr(":1:1: the file is larger than 8 MiB (8388609 bytes)"));
-    EXPECT_THAT(testing::problems_of(text + "\n"), HasSubstr("f:1:1: the file is larger than 8 MiB"));
+    EXPECT_THAT(config_test::problems_of(text + "\n"), HasSubstr("f:1:1: the file is larger than 8 MiB"));
 }
 
 TEST_F(ConfigFiles, that_fail_while_they_are_read_say_so)

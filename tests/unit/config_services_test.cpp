@@ -5,12 +5,12 @@
 namespace featherlb {
 namespace {
 
-using testing::expect_problem;
-using testing::listening;
-using testing::problems_of;
-using testing::service_with;
-using testing::web;
-using testing::with_backend;
+using config_test::expect_problem;
+using config_test::listening;
+using config_test::problems_of;
+using config_test::service_with;
+using config_test::web;
+using config_test::with_backend;
 
 void expect_listen_problem(const std::string& text, std::string_view what, std::string_view remedy)
 {
@@ -61,15 +61,21 @@ TEST(ConfigListen, has_a_port)
     expect_listen_problem("10.1.0.1: 80/tcp", "the port \" 80\" is not a decimal number", "from 1 to 65535");
 }
 
-TEST(ConfigListen, has_no_range_of_ports_in_this_version)
+TEST(ConfigListen, has_ranges_that_are_sound)
 {
-    expect_listen_problem("*:8000-8099/udp", "this version does not support port ranges such as \"8000-8099\"",
-        "supported: one port from 1 to 65535");
+    expect_listen_problem(
+        "*:8099-8000/udp", "the range of ports \"8099-8000\" ends before it begins", "write 8000-8099");
+    expect_listen_problem("*:0-10/udp", "the port 0 is not from 1 to 65535", "from 1 to 65535");
+    expect_listen_problem("*:10-65536/udp", "the port 65536 is not from 1 to 65535", "from 1 to 65535");
+    expect_listen_problem("*:10-/udp", "the port is missing", "from 1 to 65535");
+    expect_listen_problem("*:-10/udp", "the port is missing", "from 1 to 65535");
+    expect_listen_problem("*:10-20-30/udp", "the port \"20-30\" is not a decimal number", "from 1 to 65535");
+    expect_listen_problem("*:10-0x20/udp", "the port \"0x20\" is not a decimal number", "from 1 to 65535");
+    expect_listen_problem("*:010-20/udp", "the port \"010\" has a leading zero", "such as 10");
 }
 
 TEST(ConfigListen, has_an_address_or_a_star)
 {
-    expect_listen_problem(":80/tcp", "\":80/tcp\" has no address", "write \"*:80/tcp\"");
     expect_listen_problem("web.internal:80/tcp", "\"web.internal\" is not an address", "such as 10.0.1.11");
     expect_listen_problem("10.1.0:80/tcp", "\"10.1.0\" is not an IPv4 address", "four numbers from 0 to 255");
     expect_listen_problem("10.1.0.256:80/tcp", "\"10.1.0.256\" is not an IPv4 address", "four numbers from 0 to 255");
@@ -109,9 +115,16 @@ TEST(ConfigListen, has_an_address_that_packets_may_carry)
 
 TEST(ConfigBackend, has_an_address_that_can_be_reached)
 {
-    expect_address_problem("10.0.0.1", "\"10.0.0.1\" has no port", "write \"10.0.0.1:80\"");
+    expect_address_problem("10.0.0.1:", "the port is missing", "write a port from 1 to 65535");
+    expect_address_problem("fd00::1", "\"fd00::1\" has an IPv6 address without brackets",
+        "write \"[fd00::1]:8080\", or \"[fd00::1]\" to keep the port");
+    expect_address_problem("[fd00::1", "has [ without ]", "write \"[fd00::11]:8080\"");
+    expect_address_problem("[10.0.0.1]", "brackets are for IPv6", "write \"10.0.0.1\"");
+    expect_address_problem("web.internal", "is a name, not an address", "write dns: \"web.internal\"");
+    expect_address_problem("*", "\"*\" is not an address", "such as 10.0.1.11");
+    expect_address_problem("127.0.0.1", "127.0.0.1 is a loopback address", "on the network");
     expect_address_problem("10.0.0.1:0", "the port 0 is not from 1 to 65535", "from 1 to 65535");
-    expect_address_problem("10.0.0.1:80-81", "does not support port ranges", "one port");
+    expect_address_problem("10.0.0.1:80-81", "\"80-81\" is a range of ports", "write one port, or none");
     expect_address_problem(
         "10.0.0.1:80/tcp", "names a protocol; a backend's is that of the listener", "write \"10.0.0.1:80\"");
     expect_address_problem(
@@ -130,12 +143,16 @@ TEST(ConfigBackend, has_an_address_that_can_be_reached)
 
 TEST(ConfigBackend, has_a_dns_name_that_can_be_looked_up)
 {
-    expect_dns_problem("web.internal", "\"web.internal\" has no port", "write \"web.internal:80\"");
+    expect_dns_problem("web.internal:", "the port is missing", "write a port from 1 to 65535");
+    expect_dns_problem("10.0.0.1", "\"10.0.0.1\" is an address, not a name", "write address: \"10.0.0.1\"");
+    expect_dns_problem("[fd00::1]", "is not a DNS name", "such as \"web.internal:8080\"");
     expect_dns_problem("10.0.0.1:80", "\"10.0.0.1:80\" is an address, not a name", "write address: \"10.0.0.1:80\"");
-    expect_dns_problem("fd00::1", "\"fd00::1\" is an address, not a name", "write address:");
+    expect_dns_problem("fd00::1", "\"fd00::1\" is an address, not a name", "write address: \"[fd00::1]\"");
     for (const std::string host : {"", "-web", "web-", "a..b", ".a", "a b", "a/b", "999.0.0.1", "10", "wéb",
              "0123456789012345678901234567890123456789012345678901234567890123"})
         expect_dns_problem(host + ":80", "is not a DNS name", "such as \"web.internal:8080\"");
+    for (const std::string host : {"-web", "a..b", "a b", "999.0.0.1", "10"})
+        expect_dns_problem(host, "is not a DNS name", "such as \"web.internal:8080\"");
     std::string long_name = "a";
     while (long_name.size() < 254)
         long_name += ".a";
@@ -277,7 +294,7 @@ services:
   - name: a
     listen: "10.1.0.1:0/tcp"
     backends:
-      - {address: "10.0.0.1"}
+      - {address: "10.0.0.1:0"}
       - {dns: "a:80", weight: 010}
 )");
     EXPECT_THAT(

@@ -7,11 +7,11 @@
 namespace featherlb {
 namespace {
 
-using testing::listening;
-using testing::service_with;
-using testing::sound;
-using testing::web;
-using testing::with_backend;
+using config_test::listening;
+using config_test::service_with;
+using config_test::sound;
+using config_test::web;
+using config_test::with_backend;
 using namespace std::chrono_literals;
 
 TEST(Config, fills_in_every_default)
@@ -20,6 +20,7 @@ TEST(Config, fills_in_every_default)
     EXPECT_EQ(config.file, "f");
     EXPECT_FALSE(config.interfaces.has_value());
     EXPECT_EQ(config.admin_socket, "/run/featherlb/admin.sock");
+    EXPECT_EQ(config.admin_access, AdminAccess{});
     EXPECT_EQ(config.flows_max, 262144u);
     EXPECT_TRUE(config.snat.addresses.empty());
     EXPECT_EQ(config.snat.ports.first, 1024);
@@ -43,7 +44,7 @@ TEST(Config, reads_every_setting)
 {
     const Config config = sound(R"(
 interfaces: [eth0, {name: eth1, attach: xdp}, {name: eth2.7, attach: xdp-generic}, {name: "10", attach: tc}]
-admin: {socket: /tmp/a.sock}
+admin: {socket: /tmp/a.sock, group: operators, mode: 0666}
 flows: {max: 16777216}
 snat: {addresses: [10.0.0.5, "fd00::5"], ports: 1-65535}
 timeouts: {tcp_handshake: 1s, tcp_established: 30d, tcp_half_closed: 3m, tcp_closed: 2000ms, tcp_reset: 4s,
@@ -60,6 +61,7 @@ hash_seed: 18446744073709551615
     EXPECT_EQ(config.interfaces->at(3).name, "10");
     EXPECT_EQ(config.interfaces->at(3).attach, Attach::tc);
     EXPECT_EQ(config.admin_socket, "/tmp/a.sock");
+    EXPECT_EQ(config.admin_access, (AdminAccess{"operators", 0666}));
     EXPECT_EQ(config.flows_max, 16777216u);
     ASSERT_EQ(config.snat.addresses.size(), 2u);
     EXPECT_EQ(config.snat.addresses[1].to_string(), "fd00::5");

@@ -5,12 +5,12 @@
 namespace featherlb {
 namespace {
 
-using testing::expect_problem;
-using testing::listening;
-using testing::problems_of;
-using testing::service_with;
-using testing::web;
-using testing::with_backend;
+using config_test::expect_problem;
+using config_test::listening;
+using config_test::problems_of;
+using config_test::service_with;
+using config_test::web;
+using config_test::with_backend;
 
 // `setting` before a sound service.
 void expect_setting_problem(const std::string& setting, std::string_view what, std::string_view remedy)
@@ -32,7 +32,7 @@ TEST(ConfigKeys, unknown_ones_are_answered_with_the_nearest)
 TEST(ConfigKeys, unknown_ones_that_resemble_nothing_are_answered_with_the_list)
 {
     expect_setting_problem("§colour: red", "unknown key \"colour\"",
-        "the file may have: interfaces, admin, flows, snat, defaults, timeouts, hash_seed, services");
+        "the file may have: interfaces, admin, metrics, flows, snat, ipip, defaults, timeouts, hash_seed, services");
     expect_problem(with_backend("{address: \"10.0.0.1:80\", §colour: red}"), "unknown key",
         "a backend may have: name, address, dns, weight");
 }
@@ -46,19 +46,15 @@ TEST(ConfigKeys, in_the_wrong_place_are_sent_home)
 
 TEST(ConfigKeys, of_a_later_version_are_not_called_unknown)
 {
-    expect_setting_problem("§metrics: {listen: \"127.0.0.1:9420\"}", "this version does not support \"metrics\" yet",
-        "the file may have: interfaces, admin");
-    for (const std::string key : {"slow_start", "return", "measure"}) {
+    for (const std::string key : {"return"}) {
         expect_problem(listening("\"*:80/tcp\"") + "    §" + key + ": 1\n",
             "this version does not support \"" + key + "\" yet",
-            "a service may have: name, listen, algorithm, forward, affinity, limits");
+            "a service may have: name, listen, algorithm, forward, measure, affinity, limits");
         expect_setting_problem("defaults: {§" + key + ": 1}", "this version does not support \"" + key + "\" yet",
             "defaults may have: algorithm, forward");
     }
-    expect_problem(with_backend("{address: \"10.0.0.1:80\", §backup: true}"),
-        "this version does not support \"backup\" yet", "a backend may have: name, address, dns, weight");
-    expect_problem(listening("\"*:80/tcp\"") + "    §slowstart: 1\n", "unknown key \"slowstart\"",
-        "did you mean \"slow_start\"? this version does not support it yet");
+    expect_problem(listening("\"*:80/tcp\"") + "    §retrun: 1\n", "unknown key \"retrun\"",
+        "did you mean \"return\"? this version does not support it yet");
 }
 
 TEST(ConfigKeys, doubled_ones_are_refused)
@@ -228,29 +224,17 @@ TEST(ConfigPorts, of_snat_are_a_range)
 
 TEST(ConfigWords, of_a_choice_are_answered_with_the_choice)
 {
-    const std::string all = "supported: round-robin, weighted-round-robin, random, ip-hash, maglev";
+    const std::string all = "supported: round-robin, weighted-round-robin, random, ip-hash, maglev, least-connections, "
+                            "weighted-least-connections, power-of-two, weighted-response-time, resource-based";
     expect_setting_problem(
         "defaults: {algorithm: §magelv}", "unknown algorithm \"magelv\"", "did you mean \"maglev\"? " + all);
     expect_setting_problem("defaults: {algorithm: §Round_Robin}", "unknown algorithm", "did you mean \"round-robin\"?");
     expect_setting_problem("defaults: {algorithm: §fastest}", "unknown algorithm \"fastest\"", all);
     expect_setting_problem("defaults: {algorithm: §[maglev]}", "algorithm must be one word, not a list", all);
-    expect_setting_problem(
-        "defaults: {forward: §nat}", "unknown forward \"nat\"", "did you mean \"snat\"? supported: snat, dnat");
+    expect_setting_problem("defaults: {forward: §nat}", "unknown forward \"nat\"",
+        "did you mean \"snat\"? supported: snat, dnat, dsr, ipip");
     expect_setting_problem("interfaces: [{name: eth0, attach: §xpd}]", "unknown attach \"xpd\"",
         "did you mean \"xdp\"? supported: auto, xdp, xdp-generic, tc");
-}
-
-TEST(ConfigWords, of_a_later_version_are_not_called_unknown)
-{
-    for (const std::string word :
-        {"least-connections", "weighted-least-connections", "power-of-two", "weighted-response-time", "resource-based"})
-        expect_setting_problem("defaults: {algorithm: §" + word + "}",
-            "this version does not support algorithm \"" + word + "\" yet", "supported: round-robin, weighted");
-    for (const std::string word : {"dsr", "ipip"})
-        expect_setting_problem("defaults: {forward: §" + word + "}",
-            "this version does not support forward \"" + word + "\" yet", "supported: snat, dnat");
-    expect_setting_problem("defaults: {algorithm: §leest-connections}", "unknown algorithm",
-        "did you mean \"least-connections\"? this version does not support it yet; supported: round-robin");
 }
 
 TEST(ConfigInterfaces, are_auto_or_a_list_of_names)

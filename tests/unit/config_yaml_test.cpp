@@ -5,11 +5,11 @@
 namespace featherlb {
 namespace {
 
-using testing::expect_problem;
+using config_test::expect_problem;
+using config_test::problems_of;
+using config_test::web;
 using ::testing::HasSubstr;
-using testing::problems_of;
 using ::testing::StartsWith;
-using testing::web;
 
 TEST(ConfigBytes, are_utf8)
 {

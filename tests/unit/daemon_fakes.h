@@ -16,6 +16,7 @@
 #include "daemon/prober.h"
 #include "daemon/resolver.h"
 #include "kernel/network.h"
+#include "plan/partial.h"
 
 namespace featherlb {
 
@@ -201,6 +202,17 @@ public:
         applied.push_back(changes);
         return {};
     }
+    Result<void> apply_rows(const Tables& want, const std::vector<Change>& changes) override
+    {
+        calls.emplace_back("apply_rows");
+        if (failing_applies > 0) {
+            --failing_applies;
+            return fail("the map is full", "make it larger");
+        }
+        carry_over({want, changes}, tables);
+        applied.push_back(changes);
+        return {};
+    }
     Result<void> set_interface(const InterfaceRecord& interface) override
     {
         recorded.insert(interface.ifindex);
@@ -234,6 +246,15 @@ public:
         }
         return removed;
     }
+    std::optional<CopyReport> copying() const override { return copy; }
+    Result<CopyReport> finish_copy() override
+    {
+        if (!copy_fails.empty())
+            return fail(copy_fails);
+        CopyReport report = copy.value();
+        copy.reset();
+        return report;
+    }
     std::vector<Attachment> attachments() const override
     {
         std::vector<Attachment> all;
@@ -248,6 +269,26 @@ public:
     }
     const FlowCounts& flow_counts() const override { return counts; }
     SweepTotals sweep_totals() const override { return {}; }
+    // The table is `sets4` and `sets6`; a walk looks at as many sets at once as it may.
+    Result<bool> list_flows(std::size_t& position, std::uint32_t sets, std::size_t most, const FlowFilter& filter,
+        std::vector<Flow>& found) const override
+    {
+        if (!table_failure.empty())
+            return fail(table_failure);
+        if (position == 0 && filter.states == states_waiting) {
+            walks.emplace_back();
+            for (BackendId id = 0; id < filter.backends->size(); ++id)
+                if ((*filter.backends)[id])
+                    walks.back().insert(id);
+        }
+        return FlowWalk(sets4, sets6, {}, {}).list(position, sets, most, {0, timeouts}, filter, found);
+    }
+    Result<bool> kill_flows(
+        std::size_t& position, std::uint32_t sets, const FlowFilter& filter, std::size_t& killed) override
+    {
+        return FlowWalk(sets4, sets6, {}, {}).kill(position, sets, {0, timeouts}, filter, killed);
+    }
+    double tick_seconds() const override { return 1.024; }
     std::set<BackendId> resetting() const override
     {
         std::set<BackendId> all;
@@ -256,20 +297,17 @@ public:
                 all.insert(id);
         return all;
     }
-    bool walk_clients(std::uint32_t, std::size_t most, const std::set<BackendId>& backends,
-        std::vector<WaitingClient>& found) override
-    {
-        walks.push_back(backends);
-        for (; walked < waiting.size() && found.size() < most; ++walked)
-            found.push_back(waiting[walked]);
-        return walked == waiting.size();
-    }
-    void rewind_clients() override { walked = 0; }
     std::optional<LinkOut> link_out(const flb_hop& hop) const override
     {
         return hop.link == 2 ? std::optional(LinkOut{.ifindex = 2, .mac = {2, 0, 0, 0, 0, 9}}) : std::nullopt;
     }
-    BackendCounts backend_counts(BackendId) const override { return {}; }
+    BackendCounts backend_counts(BackendId id) const override
+    {
+        const auto counted = totals.find(id);
+        return counted == totals.end() ? BackendCounts{} : counted->second;
+    }
+    std::uint64_t refused(BackendId id) const override { return backend_counts(id).refused; }
+    ResponseCounts service_responses(ServiceId) const override { return {}; }
     DropCounts drop_counts() const override
     {
         DropCounts drops{};
@@ -284,7 +322,24 @@ public:
         return events;
     }
     std::uint64_t pins() const override { return 5; }
+    Result<void> ask_samples(std::uint64_t which) override
+    {
+        if (failing_samples)
+            return fail("the clock does not answer");
+        asked_samples.push_back(which);
+        return {};
+    }
+    void read_samples(std::vector<flb_sample>& into) override
+    {
+        into.insert(into.end(), samples.begin(), samples.end());
+        samples.clear();
+    }
+    SampleCounts samples_left_out() const override { return left_out; }
 
+    bool failing_samples = false;
+    std::vector<std::uint64_t> asked_samples;
+    std::vector<flb_sample> samples;
+    SampleCounts left_out{};
     bool was_there = false;
     std::uint32_t most_services = 100;
     Tables tables;
@@ -295,12 +350,17 @@ public:
     int failing_applies = 0;
     bool failing_attach = false;
     int sweeps = 0;
+    std::optional<CopyReport> copy;
+    std::string copy_fails;
     bool pass_ends = false;
     FlowCounts counts;
+    std::map<BackendId, BackendCounts> totals;
     std::uint64_t evicted = 0;
-    std::vector<WaitingClient> waiting;
-    std::size_t walked = 0;
-    std::vector<std::set<BackendId>> walks;
+    mutable std::vector<flb_set4> sets4;
+    mutable std::vector<flb_set6> sets6;
+    std::string table_failure;
+    std::array<std::uint32_t, FLB_FLOW_STATES> timeouts{}; // ticks; it is tick 0 for ever
+    mutable std::vector<std::set<BackendId>> walks;        // that began, for clients that wait
 };
 
 class FakeResolver : public Resolver {
@@ -327,7 +387,7 @@ private:
 class FakeProber : public Prober {
 public:
     explicit FakeProber(Loop& loop) : loop_(loop) {}
-    std::unique_ptr<Probe> start(const Endpoint& target, const HealthConfig& how, Done done) override
+    std::unique_ptr<Probe> start(const Endpoint& target, const Check& how, Done done) override
     {
         asked.emplace_back(loop_.now(), target);
         last_how = how;
@@ -344,7 +404,14 @@ public:
     }
 
     std::vector<std::pair<Loop::Clock::time_point, Endpoint>> asked;
-    HealthConfig last_how;
+    Result<void> prepare(const ProbeRoutes& wanted) override
+    {
+        routes = wanted;
+        return {};
+    }
+
+    ProbeRoutes routes;
+    Check last_how;
     std::map<std::string, CheckResult> answers;
     std::set<std::string> silent; // never answer
     std::map<std::string, Loop::Clock::duration> takes;

@@ -3,8 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "daemon/controller.h"
-#include "unit/daemon_fakes.h"
+#include "unit/running_controller.h"
 
 namespace featherlb {
 namespace {
@@ -13,7 +12,7 @@ using namespace std::chrono_literals;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-std::string service(const std::string& more, const std::string& backends)
+std::string service_text(const std::string& more, const std::string& backends)
 {
     return "interfaces: [eth0]\nservices:\n  - name: web\n    listen: [\"10.0.0.1:80/tcp\"]\n"
            "    algorithm: round-robin\n    backends: [" +
@@ -22,59 +21,41 @@ std::string service(const std::string& more, const std::string& backends)
 const std::string three = R"({address: "10.0.0.11:80"}, {address: "10.0.0.12:80"}, {address: "10.0.0.13:80"})";
 const std::string checked = "health: {type: tcp, interval: 1s, timeout: 500ms, rise: 2, fall: 3}";
 
-class DaemonHealth : public testing::Test {
+class DaemonHealth : public RunningController {
 protected:
-    void make()
-    {
-        ControllerOptions options;
-        options.config_file = "test.yaml";
-        options.read_ports = [] { return HostPorts{}; };
-        options.load = [this](const std::string& file) { return parse_config(text_, file); };
-        controller_ =
-            std::make_unique<Controller>(std::move(options), loop_, log_, network_, plane_, resolver_, prober_);
-    }
-    void start(const std::string& text)
-    {
-        make();
-        const auto config = parse_config(text, "test.yaml");
-        ASSERT_TRUE(config.has_value()) << config.error().format();
-        controller_->start(*config,
-            [](const LoadReport& report) { EXPECT_EQ(report.result, LoadReport::Result::ok) << report.text(); });
-        loop_.advance(2s);
-    }
-    void reload(const std::string& text)
-    {
-        text_ = text;
-        controller_->reload(
-            [](const LoadReport& report) { EXPECT_EQ(report.result, LoadReport::Result::ok) << report.text(); });
-        loop_.advance(1ms);
-    }
-    ServiceStatus web() const { return controller_->status().services.at(0); }
-    BackendStatus backend(const std::string& address) const
-    {
-        const ServiceStatus status = web();
-        for (const BackendStatus& one : status.backends) {
-            if (one.address == address)
-                return one;
-        }
-        ADD_FAILURE() << "no backend " << address;
-        return {};
-    }
     std::size_t slots() const { return plane_.tables.services.at(1).slots.size(); }
-
-    std::string text_;
-    FakeLoop loop_;
-    FakeLog log_;
-    FakeNetwork network_;
-    FakePlane plane_;
-    FakeResolver resolver_{loop_};
-    FakeProber prober_{loop_};
-    std::unique_ptr<Controller> controller_;
 };
+
+TEST_F(DaemonHealth, AFailureChangesTheRowsOfItsServiceOnly)
+{
+    start(service_text(checked, three) + R"(  - name: other
+    listen: "10.0.0.1:81/tcp"
+    backends: [{address: "10.0.0.11:81"}]
+)");
+    plane_.calls.clear();
+    prober_.fails("10.0.0.11:80");
+    loop_.advance(4s);
+    EXPECT_EQ(slots(), 2u);
+    EXPECT_THAT(plane_.calls, testing::ElementsAre("apply_rows"));
+    // What fails for some is tried again for all.
+    plane_.failing_applies = 1;
+    prober_.fails("10.0.0.12:80");
+    loop_.advance(6s);
+    EXPECT_EQ(slots(), 1u);
+    EXPECT_THAT(plane_.calls, testing::ElementsAre("apply_rows", "apply_rows", "apply"));
+}
+
+TEST_F(DaemonHealth, ABackendWithoutAPortIsAskedOnTheOnlyPortOfItsService)
+{
+    start(service_text(checked, R"({address: "10.0.0.11"}, {address: "10.0.0.12:8080"})"));
+    EXPECT_GT(prober_.count("10.0.0.11:80"), 0u);
+    EXPECT_GT(prober_.count("10.0.0.12:8080"), 0u);
+    EXPECT_EQ(backend("10.0.0.11").state, "up");
+}
 
 TEST_F(DaemonHealth, ABackendThatFailsLosesItsSlotsAndGetsThemBack)
 {
-    start(service(checked, three));
+    start(service_text(checked, three));
     EXPECT_EQ(slots(), 3u);
     EXPECT_EQ(web().health, "tcp every 1s");
     prober_.fails("10.0.0.12:80");
@@ -97,12 +78,78 @@ TEST_F(DaemonHealth, ABackendThatFailsLosesItsSlotsAndGetsThemBack)
     EXPECT_EQ(backend("10.0.0.12:80").checks.last_failure, "connection refused");
 }
 
+TEST_F(DaemonHealth, ABackendThatRefusesClientsIsAskedAtOnce)
+{
+    start(service_text("health: {type: tcp, interval: 1h, fast_interval: 100ms, timeout: 100ms, fall: 2}", three));
+    loop_.advance(2h);
+    BackendId second = 0;
+    for (const auto& [id, row] : plane_.tables.backends)
+        second = row.endpoint.to_string() == "10.0.0.12:80" ? id : second;
+    plane_.totals[second].refused = 1;
+    const std::size_t before = prober_.count("10.0.0.12:80");
+    const std::size_t others = prober_.count("10.0.0.11:80");
+    loop_.advance(1s);
+    EXPECT_EQ(prober_.count("10.0.0.12:80"), before + 1);
+    EXPECT_EQ(backend("10.0.0.12:80").state, "up") << "it answers the check";
+    prober_.fails("10.0.0.12:80");
+    plane_.totals[second].refused = 3;
+    loop_.advance(1s);
+    EXPECT_EQ(backend("10.0.0.12:80").state, "down");
+    EXPECT_EQ(prober_.count("10.0.0.11:80"), others);
+    reload(service_text("health: none", three));
+    plane_.totals[second].refused = 4;
+    loop_.advance(1s);
+    EXPECT_EQ(backend("10.0.0.12:80").state, "up");
+    prober_.answers.clear();
+    reload(service_text("health: {type: tcp, interval: 1h, fall: 2}", three));
+    const std::size_t again = prober_.count("10.0.0.12:80");
+    loop_.advance(2s);
+    EXPECT_EQ(prober_.count("10.0.0.12:80"), again) << "what was refused while nobody checked says nothing";
+    plane_.totals[second].refused = 5;
+    loop_.advance(1s);
+    EXPECT_EQ(prober_.count("10.0.0.12:80"), again + 1);
+}
+
+TEST_F(DaemonHealth, OneThatFlapsIsToldByStatus)
+{
+    start(service_text("health: {type: tcp, interval: 1s, timeout: 500ms, rise: 1, fall: 1}", three));
+    for (int i = 0; i < 7; ++i) {
+        i % 2 == 0 ? prober_.fails("10.0.0.12:80") : prober_.answers.clear();
+        loop_.advance(2s);
+    }
+    EXPECT_TRUE(backend("10.0.0.12:80").checks.flapping);
+    EXPECT_EQ(backend("10.0.0.12:80").checks.needed, 10u);
+    EXPECT_EQ(backend("10.0.0.11:80").checks.needed, 1u);
+    EXPECT_THAT(format_status(controller_->status()), HasSubstr("flaps: up after 10 good checks in a row"));
+    prober_.answers.clear();
+    loop_.advance(12s);
+    EXPECT_EQ(backend("10.0.0.12:80").state, "up");
+    EXPECT_THAT(format_status(controller_->status()), HasSubstr("flaps"));
+}
+
+TEST_F(DaemonHealth, WhereBackendsOwnTheServiceAddressTheyAreAskedThere)
+{
+    start(service_text("forward: dsr\n    " + checked, three));
+    EXPECT_EQ(web().health, "tcp every 1s, at the service address");
+    EXPECT_EQ(prober_.last_how.mark & FLB_PROBE_MARK_MASK, FLB_PROBE_MARK);
+    ASSERT_EQ(prober_.routes.by_mark.size(), 3u);
+    for (const auto& [mark, route] : prober_.routes.by_mark) {
+        EXPECT_EQ(route.service.to_string(), "10.0.0.1");
+        EXPECT_FALSE(route.tunnel);
+    }
+    EXPECT_EQ(prober_.routes.devices.size(), 1u) << "the programs are where the checks leave";
+    reload(service_text(checked, three));
+    loop_.advance(1s);
+    EXPECT_EQ(prober_.last_how.mark, 0u);
+    EXPECT_TRUE(prober_.routes.by_mark.empty());
+}
+
 TEST_F(DaemonHealth, ManyBackendsThatFailTogetherAreFewChanges)
 {
     std::string many;
     for (int i = 1; i <= 60; ++i)
         many += (i > 1 ? ", " : "") + ("{address: \"10.0.0." + std::to_string(i + 10)) + ":80\"}";
-    start(service("health: {type: tcp, interval: 100ms, fall: 1}", many));
+    start(service_text("health: {type: tcp, interval: 100ms, fall: 1}", many));
     const std::size_t before = plane_.applied.size();
     for (int i = 1; i <= 60; ++i)
         prober_.fails("10.0.0." + std::to_string(i + 10) + ":80");
@@ -113,7 +160,7 @@ TEST_F(DaemonHealth, ManyBackendsThatFailTogetherAreFewChanges)
 
 TEST_F(DaemonHealth, TooFewUpIsPanicWhichIsToldOnceAndCounted)
 {
-    start(service(checked + "\n    min_healthy: 50%\n    on_backend_down: reset", three));
+    start(service_text(checked + "\n    min_healthy: 50%\n    on_backend_down: reset", three));
     prober_.fails("10.0.0.11:80");
     prober_.fails("10.0.0.12:80");
     loop_.advance(4s);
@@ -138,7 +185,7 @@ TEST_F(DaemonHealth, TooFewUpIsPanicWhichIsToldOnceAndCounted)
 
 TEST_F(DaemonHealth, AllDownRefusesWhereThatIsConfigured)
 {
-    start(service(checked + "\n    all_down: refuse", three));
+    start(service_text(checked + "\n    all_down: refuse", three));
     for (const char* address : {"10.0.0.11:80", "10.0.0.12:80", "10.0.0.13:80"})
         prober_.fails(address);
     EXPECT_FALSE(web().refusing);
@@ -152,7 +199,7 @@ TEST_F(DaemonHealth, AllDownRefusesWhereThatIsConfigured)
 
 TEST_F(DaemonHealth, ADaemonThatStartsAgainKnowsWhoIsDown)
 {
-    start(service(checked, three));
+    start(service_text(checked, three));
     prober_.fails("10.0.0.12:80");
     loop_.advance(4s);
     const Tables left = plane_.tables;
@@ -160,7 +207,7 @@ TEST_F(DaemonHealth, ADaemonThatStartsAgainKnowsWhoIsDown)
     plane_.was_there = true;
     prober_.silent = {"10.0.0.12:80"};
     plane_.applied.clear();
-    start(service(checked, three));
+    start(service_text(checked, three));
     EXPECT_THAT(plane_.applied, IsEmpty()) << "nothing changes";
     EXPECT_EQ(plane_.tables, left);
     EXPECT_EQ(backend("10.0.0.12:80").state, "down");
@@ -168,10 +215,10 @@ TEST_F(DaemonHealth, ADaemonThatStartsAgainKnowsWhoIsDown)
 
 TEST_F(DaemonHealth, AReloadWithoutChecksBringsAllUp)
 {
-    start(service(checked, three));
+    start(service_text(checked, three));
     prober_.fails("10.0.0.12:80");
     loop_.advance(4s);
-    reload(service("health: none", three));
+    reload(service_text("health: none", three));
     EXPECT_EQ(slots(), 3u);
     EXPECT_EQ(backend("10.0.0.12:80").state, "up");
     EXPECT_EQ(web().health, "none");
@@ -183,8 +230,8 @@ TEST_F(DaemonHealth, AReloadWithoutChecksBringsAllUp)
 TEST_F(DaemonHealth, BackendsThatAReloadAddsAreCheckedAndUpUntilTheyFail)
 {
     prober_.fails("10.0.0.13:80");
-    start(service(checked, R"({address: "10.0.0.11:80"}, {address: "10.0.0.12:80"})"));
-    reload(service(checked, three));
+    start(service_text(checked, R"({address: "10.0.0.11:80"}, {address: "10.0.0.12:80"})"));
+    reload(service_text(checked, three));
     EXPECT_EQ(slots(), 3u);
     loop_.advance(4s);
     EXPECT_EQ(slots(), 2u);
@@ -192,8 +239,8 @@ TEST_F(DaemonHealth, BackendsThatAReloadAddsAreCheckedAndUpUntilTheyFail)
 
 TEST_F(DaemonHealth, ADrainPastItsDeadlineEndsItsConnections)
 {
-    start(service("drain_timeout: 1m", three));
-    reload(service("drain_timeout: 1m", R"({address: "10.0.0.11:80", weight: 0}, {address: "10.0.0.12:80"})"));
+    start(service_text("drain_timeout: 1m", three));
+    reload(service_text("drain_timeout: 1m", R"({address: "10.0.0.11:80", weight: 0}, {address: "10.0.0.12:80"})"));
     for (const char* address : {"10.0.0.11:80", "10.0.0.13:80"}) {
         EXPECT_EQ(backend(address).state, "draining");
         EXPECT_EQ(backend(address).tcp_fate, "");
@@ -206,8 +253,8 @@ TEST_F(DaemonHealth, ADrainPastItsDeadlineEndsItsConnections)
         EXPECT_EQ(backend(address).tcp_fate, "reset");
         EXPECT_EQ(backend(address).udp_fate, "rehash");
     }
-    EXPECT_EQ(log_.count("has drained for 1m, its drain_timeout"), 2u);
-    reload(service("drain_timeout: 1m", three));
+    EXPECT_EQ(log_.count("has drained for 1m: what"), 2u);
+    reload(service_text("drain_timeout: 1m", three));
     EXPECT_EQ(backend("10.0.0.11:80").tcp_fate, "");
 }
 
@@ -215,7 +262,7 @@ TEST_F(DaemonHealth, AServiceThatIsRemovedKeepsTheDeadlineThatItHad)
 {
     const std::string other =
         "  - {name: other, listen: \"10.0.0.1:81/tcp\", backends: [{address: \"10.0.0.14:80\"}]}\n";
-    start(service("drain_timeout: 1m", three) + other);
+    start(service_text("drain_timeout: 1m", three) + other);
     reload("interfaces: [eth0]\nservices:\n" + other);
     loop_.advance(1min);
     EXPECT_TRUE(plane_.tables.backends.at(1).reset);
@@ -224,11 +271,58 @@ TEST_F(DaemonHealth, AServiceThatIsRemovedKeepsTheDeadlineThatItHad)
 
 TEST_F(DaemonHealth, WithoutADeadlineADrainGoesOn)
 {
-    start(service("drain_timeout: never", three));
-    reload(service("syn_failover: true", R"({address: "10.0.0.11:80"})"));
+    start(service_text("drain_timeout: never", three));
+    reload(service_text("syn_failover: true", R"({address: "10.0.0.11:80"})"));
     loop_.advance(48h);
     EXPECT_EQ(backend("10.0.0.12:80").tcp_fate, "");
     EXPECT_EQ(backend("10.0.0.12:80").reason, "no longer configured; keeps its connections");
+}
+
+// What a plan for its service alone knows of names comes from the last plan for all, also if that changed no row.
+TEST_F(DaemonHealth, AFailureIsPlannedWithTheNamesThatAReloadBrought)
+{
+    const auto named = [](const std::string& host) { return service_text(checked, "{dns: \"" + host + ":80\"}"); };
+    resolver_.answers = {{"a.test", {*IpAddress::parse("10.0.0.11"), *IpAddress::parse("10.0.0.12")}}};
+    resolver_.answers["b.test"] = resolver_.answers["a.test"];
+    start(named("a.test"));
+    EXPECT_EQ(slots(), 2u);
+    reload(named("b.test"));
+    loop_.advance(1s);
+    prober_.fails("10.0.0.11:80");
+    loop_.advance(5s);
+    EXPECT_EQ(slots(), 1u);
+    EXPECT_EQ(backend("10.0.0.12:80").state, "up");
+}
+
+TEST_F(DaemonHealth, AFailureIsPlannedWithTheNamesThatAnAdoptingDaemonAskedFor)
+{
+    resolver_.answers = {{"a.test", {*IpAddress::parse("10.0.0.11"), *IpAddress::parse("10.0.0.12")}}};
+    const std::string text = service_text(checked, "{dns: \"a.test:80\"}");
+    start(text);
+    plane_.was_there = true;
+    plane_.calls.clear();
+    controller_.reset();
+    start(text);
+    EXPECT_THAT(plane_.calls, testing::Not(testing::Contains("apply"))) << "it found what it wants";
+    prober_.fails("10.0.0.11:80");
+    loop_.advance(5s);
+    EXPECT_EQ(slots(), 1u);
+}
+
+TEST_F(DaemonHealth, ABackendThatDrainsForTheOldForwardSaysSo)
+{
+    start(service_text(checked, three));
+    reload(service_text(checked + "\n    forward: dsr", three));
+    loop_.advance(2s);
+    std::vector<std::string> reasons;
+    for (const BackendStatus& one : web().backends) {
+        if (one.state == "draining") {
+            reasons.push_back(one.reason);
+            EXPECT_EQ(one.checks.good, 0u) << "those are the other row's";
+        }
+    }
+    EXPECT_THAT(reasons, testing::Each(HasSubstr("another forward")));
+    EXPECT_EQ(reasons.size(), 3u);
 }
 
 } // namespace

@@ -49,7 +49,19 @@ static inline void flow_uncount(__u32 backend, __u64 client)
     flow_uncounted.push_back({backend, client});
 }
 
+// Open connections of each backend (rule 8).
+constexpr __u32 flow_most_backends = 16;
+inline flb_backend_load flow_loads[flow_most_backends];
+static inline void flow_moved(__u32 backend, __u32 before, __u32 after);
+
 #include "flow_reserve.h"
+
+static inline void flow_moved(__u32 backend, __u32 before, __u32 after)
+{
+    const int change = flow_is_load(after) - flow_is_load(before);
+    if (change != 0)
+        __sync_fetch_and_add(&flow_loads[backend % flow_most_backends].open, static_cast<__u32>(change));
+}
 
 // Makes an empty table of `sets` sets for each family, with timeouts of 10 ticks for closed, 30 for unproven and
 // 1,000 for proven flows.
@@ -60,6 +72,8 @@ public:
     {
         flow_memory = {};
         flow_uncounted.clear();
+        for (flb_backend_load& load : flow_loads)
+            load = {};
         flow_memory.load.flow4_sets = sets;
         flow_memory.load.flow6_sets = sets;
         flow_memory.load.flow_seed[0] = 0x1234567890abcdefULL;

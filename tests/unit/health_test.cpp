@@ -13,11 +13,10 @@ using namespace std::chrono_literals;
 using testing::ElementsAre;
 using testing::IsEmpty;
 using Change = HealthState::Change;
-using Kind = CheckResult::Kind;
 
 const CheckResult good{};
-const CheckResult bad{Kind::failed, "connection refused"};
-const CheckResult nothing{Kind::discarded, "late"};
+const CheckResult bad{CheckResult::Kind::failed, "connection refused"};
+const CheckResult nothing{CheckResult::Kind::discarded, "late"};
 
 TEST(HealthState, ABackendIsUpUntilFallChecksHaveFailedInARow)
 {
@@ -55,23 +54,69 @@ TEST(HealthState, WhatIsDiscardedChangesNothingAndIsCounted)
     EXPECT_EQ(state.good(), 0u);
 }
 
-TEST(HealthState, ReadsTheStatusOfAnAnswer)
+// Feeds `times` equal results; how often the state changed.
+int feed(HealthState& state, const CheckResult& result, std::uint32_t times)
 {
-    const HealthConfig how{.type = HealthType::http};
-    const auto judge = [&how](std::string_view text, bool ended = false) { return judge_http(text, ended, how); };
-    for (const char* text : {"", "H", "HTTP/1.", "HTTP/1.1 20", "HTTP/1.1 200"})
-        EXPECT_FALSE(judge(text).has_value()) << text;
-    for (const char* text : {"HTTP/1.1 200 OK\r\n", "HTTP/1.0 204\r\n", "HTTP/1.1 299 \r\n\r\nHTTP/1.1 500"})
-        EXPECT_EQ(judge(text)->kind, Kind::good) << text;
-    EXPECT_EQ(judge("HTTP/1.1 200", true)->kind, Kind::good);
-    EXPECT_EQ(judge("HTTP/1.1 503 Service Unavailable\r\n")->reason, "HTTP 503, expected 200-299");
-    EXPECT_EQ(judge("HTTP/1.1 199 ")->reason, "HTTP 199, expected 200-299");
-    for (const char* text : {"SSH-2.0-OpenSSH", "HTTP/2 200 ok..", "HTTP/1.1 2000 ", "HTTP/1.1  200 ", "HTTP/1.1 -20 "})
-        EXPECT_EQ(judge(text)->reason, "the answer is not HTTP") << text;
-    EXPECT_EQ(judge("", true)->reason, "closed without an answer");
-    EXPECT_EQ(judge("HTTP/1.1 20", true)->reason, "the answer ends within its first line");
-    const HealthConfig one{.type = HealthType::http, .expect_first = 204, .expect_last = 204};
-    EXPECT_EQ(judge_http("HTTP/1.1 200 OK", false, one)->reason, "HTTP 200, expected 204");
+    int changes = 0;
+    for (std::uint32_t i = 0; i < times; ++i)
+        changes += state.take(result, 2, 3) != Change::none ? 1 : 0;
+    return changes;
+}
+
+TEST(HealthState, OneThatFallsAgainAndAgainNeedsMoreGoodChecksEachTime)
+{
+    HealthState state;
+    for (int fall = 1; fall <= 2; ++fall) {
+        EXPECT_EQ(feed(state, bad, 3), 1);
+        EXPECT_FALSE(state.flapping());
+        EXPECT_EQ(state.needed(2), 2u);
+        EXPECT_EQ(feed(state, good, 2), 1);
+    }
+    std::uint32_t expected = 10;
+    for (int fall = 3; fall <= 40; ++fall) {
+        EXPECT_EQ(feed(state, bad, 3), 1);
+        EXPECT_TRUE(state.flapping());
+        EXPECT_EQ(state.needed(2), expected);
+        EXPECT_EQ(state.needed(100), 100u) << "rise, where that is more";
+        EXPECT_EQ(feed(state, good, expected - 1), 0);
+        EXPECT_EQ(feed(state, bad, 1), 0) << "in a row";
+        EXPECT_EQ(feed(state, good, expected - 1), 0);
+        EXPECT_EQ(feed(state, good, 1), 1);
+        expected = std::min(expected * 2, HealthState::steady_after);
+    }
+}
+
+TEST(HealthState, OneThatAlternatesFastStaysDown)
+{
+    HealthState state;
+    int changes = 0;
+    for (int i = 0; i < 1000; ++i)
+        changes += feed(state, bad, 3) + feed(state, good, 4);
+    EXPECT_EQ(changes, 5);
+    EXPECT_TRUE(state.down());
+}
+
+TEST(HealthState, OneThatIsSteadyStartsAfresh)
+{
+    HealthState state;
+    feed(state, bad, 3);
+    for (int i = 0; i < 5; ++i) { // a fall every 60 good checks is no flapping
+        feed(state, good, 2 + HealthState::steady_after);
+        EXPECT_EQ(feed(state, bad, 3), 1);
+        EXPECT_FALSE(state.flapping());
+    }
+    feed(state, good, 2 + HealthState::steady_after - 1);
+    EXPECT_EQ(feed(state, bad, 1), 0) << "one failed check begins the row anew";
+    feed(state, good, HealthState::steady_after - 1);
+    feed(state, bad, 3);
+    feed(state, good, 2);
+    feed(state, bad, 3);
+    EXPECT_TRUE(state.flapping());
+    feed(state, good, 10);
+    EXPECT_TRUE(state.flapping()) << "up, and watched";
+    feed(state, good, HealthState::steady_after);
+    EXPECT_FALSE(state.flapping());
+    EXPECT_EQ(state.needed(2), 2u);
 }
 
 class HealthTest : public testing::Test {
@@ -82,7 +127,7 @@ protected:
     }
     void watch(const std::vector<std::string>& endpoints, const HealthConfig& how = {})
     {
-        std::map<BackendKey, HealthConfig> targets;
+        std::map<BackendKey, Check> targets;
         for (const std::string& endpoint : endpoints)
             targets.emplace(key(endpoint), how);
         health_.watch(targets);
@@ -94,7 +139,7 @@ protected:
     FakeLog log_;
     FakeProber prober_{loop_};
     int changes_ = 0;
-    Health health_{loop_, log_, prober_, [this] { ++changes_; }};
+    Health health_{loop_, log_, prober_, [this](const BackendKey&) { ++changes_; }};
     const std::string a_ = "10.0.0.11:80";
     const std::string b_ = "10.0.0.12:80";
 };
@@ -138,6 +183,129 @@ TEST_F(HealthTest, ARefusedConnectionFailsAtOnce)
     loop_.advance(501ms);
     EXPECT_TRUE(down(a_));
     EXPECT_EQ(log_.count("is down: connection refused (1 failed check in a row)"), 1u);
+}
+
+TEST_F(HealthTest, ABackendThatFailsIsAskedMoreOftenUntilItIsUpAgain)
+{
+    watch({a_}, {.interval = 4s, .fast_interval = 500ms});
+    loop_.advance(40s);
+    EXPECT_EQ(prober_.count(a_), 10u);
+    prober_.fails(a_);
+    loop_.advance(4s + 2 * 500ms);
+    EXPECT_TRUE(down(a_)) << "after an interval and two fast ones";
+    prober_.answers.clear();
+    loop_.advance(2 * 500ms);
+    EXPECT_FALSE(down(a_));
+    const std::size_t before = prober_.count(a_);
+    loop_.advance(40s);
+    EXPECT_EQ(prober_.count(a_), before + 10);
+}
+
+TEST_F(HealthTest, AFastIntervalMayBeShorterThanTheTimeout)
+{
+    watch({a_}, {.interval = 4s, .fast_interval = 100ms, .timeout = 1s});
+    prober_.silent = {a_};
+    loop_.advance(4s + 3 * 1s);
+    EXPECT_TRUE(down(a_));
+    EXPECT_LE(prober_.running, 1) << "one after the other";
+}
+
+TEST_F(HealthTest, OneThatFlapsIsNamedWhenItBeginsAndWhenItIsOver)
+{
+    watch({a_}, {.interval = 1s, .timeout = 500ms, .rise = 1, .fall = 1});
+    for (int i = 0; i < 600; ++i) { // a change each 2 s for 20 minutes
+        i % 2 == 0 ? prober_.fails(a_) : prober_.answers.clear();
+        loop_.advance(2s);
+    }
+    EXPECT_EQ(changes_, 5);
+    EXPECT_TRUE(down(a_));
+    EXPECT_THAT(log_.lines, testing::SizeIs(5));
+    EXPECT_EQ(
+        log_.count("backend 10.0.0.11:80 of web flaps: it is down for the 3rd time without 60 good checks in a row "
+                   "between, now by: connection refused; it is up again after 10 good checks in a row, after more "
+                   "with each further time, which is not told here until it is over"),
+        1u);
+    prober_.answers.clear();
+    loop_.advance(11s);
+    EXPECT_FALSE(down(a_));
+    loop_.advance(61s);
+    EXPECT_EQ(log_.count("info backend 10.0.0.11:80 of web no longer flaps: 60 good checks in a row"), 1u);
+    EXPECT_THAT(log_.lines, testing::SizeIs(6));
+}
+
+TEST_F(HealthTest, OneThatWasSeenToFailIsAskedAtOnce)
+{
+    watch({a_, b_}, {.interval = 1h, .fast_interval = 500ms, .timeout = 1s, .rise = 1, .fall = 2});
+    prober_.fails(a_);
+    loop_.advance(2h);
+    prober_.answers.clear();
+    loop_.advance(2h);
+    ASSERT_FALSE(down(a_));
+    const std::size_t before = prober_.count(a_);
+    health_.ask_soon(key(a_));
+    EXPECT_EQ(prober_.count(a_), before + 1);
+    EXPECT_FALSE(down(a_)) << "it answers";
+    loop_.advance(90min);
+    EXPECT_LE(prober_.count(a_), before + 3) << "and then in its turns";
+    prober_.fails(a_);
+    health_.ask_soon(key(a_));
+    loop_.advance(1s);
+    EXPECT_TRUE(down(a_));
+    const std::size_t then = prober_.count(a_);
+    health_.ask_soon(key(a_));
+    EXPECT_EQ(prober_.count(a_), then) << "it is down already";
+    health_.ask_soon(key("10.0.0.99:80"));
+    prober_.silent = {b_};
+    const std::size_t asked = prober_.count(b_);
+    health_.ask_soon(key(b_));
+    health_.ask_soon(key(b_));
+    EXPECT_EQ(prober_.count(b_), asked + 1) << "one question at a time";
+}
+
+TEST_F(HealthTest, WhatWasAskedBesideItsTurnsDoesNotMoveThem)
+{
+    watch({a_}, {.interval = 10s, .jitter = 50, .timeout = 1s});
+    health_.ask_soon(key(a_));
+    EXPECT_EQ(prober_.count(a_), 1u) << "before its first turn";
+    for (int i = 0; i < 20; ++i) {
+        loop_.advance(7s); // while a turn waits for its jitter, too
+        health_.ask_soon(key(a_));
+    }
+    const std::size_t before = prober_.count(a_);
+    EXPECT_GE(before, 21u + 13u);
+    EXPECT_LE(before, 21u + 15u);
+    loop_.advance(100s);
+    EXPECT_NEAR(static_cast<double>(prober_.count(a_) - before), 10, 1);
+    EXPECT_FALSE(down(a_));
+}
+
+TEST_F(HealthTest, OneWhoseChecksFailAlreadyIsNotHurried)
+{
+    watch({a_}, {.interval = 10s, .timeout = 1s, .fall = 3});
+    prober_.fails(a_);
+    for (int i = 0; i < 25; ++i) { // clients are refused all the time
+        health_.ask_soon(key(a_));
+        loop_.advance(400ms);
+    }
+    EXPECT_FALSE(down(a_));
+    EXPECT_LE(prober_.count(a_), 2u);
+    loop_.advance(20s);
+    EXPECT_TRUE(down(a_));
+}
+
+TEST_F(HealthTest, WithJitterAQuestionBeginsLaterThanItsTurnAndTheNextDoesNot)
+{
+    watch({a_}, {.interval = 2s, .jitter = 50});
+    loop_.advance(200s);
+    EXPECT_NEAR(static_cast<double>(prober_.count(a_)), 100, 1);
+    std::set<Loop::Clock::duration> distances;
+    for (std::size_t i = 1; i < prober_.asked.size(); ++i) {
+        const auto distance = prober_.asked[i].first - prober_.asked[i - 1].first;
+        distances.insert(distance);
+        EXPECT_GE(distance, 1s);
+        EXPECT_LE(distance, 3s);
+    }
+    EXPECT_GT(distances.size(), 50u);
 }
 
 TEST_F(HealthTest, AsksAtThePortThatIsConfigured)
@@ -295,7 +463,7 @@ TEST_F(HealthTest, ADelayBeforeTheCheckBeganDoesNotExcuseItsFailure)
 TEST_F(HealthTest, WhatThisMachineCannotAskSaysNothingOfTheBackend)
 {
     watch({a_}, {.fall = 1});
-    prober_.answers[a_] = {Kind::discarded, "this machine cannot ask: Too many open files"};
+    prober_.answers[a_] = {CheckResult::Kind::discarded, "this machine cannot ask: Too many open files"};
     loop_.advance(20s);
     EXPECT_FALSE(down(a_));
     EXPECT_EQ(log_.count("Too many open files"), 1u);

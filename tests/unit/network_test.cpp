@@ -134,6 +134,26 @@ TEST(Messages, a_parent_in_another_namespace_is_none)
     EXPECT_EQ(parse_link(built.header())->vlan->parent, 0U);
 }
 
+Built veth_link(const char* discipline)
+{
+    ifinfomsg fixed{};
+    fixed.ifi_index = 8;
+    fixed.ifi_type = ARPHRD_ETHER;
+    Built built(RTM_NEWLINK, fixed);
+    built.text(IFLA_IFNAME, "eth0").text(IFLA_QDISC, discipline).number(IFLA_LINK, 3);
+    built.nest(IFLA_LINKINFO, [](Built& info) { info.text(IFLA_INFO_KIND, "veth"); });
+    return built;
+}
+
+TEST(Messages, a_veth_hands_over_if_its_other_end_is_elsewhere_and_nothing_queues)
+{
+    EXPECT_FALSE(parse_link(veth_link("noqueue").header())->hands_over) << "the other end is in this namespace";
+    EXPECT_TRUE(parse_link(veth_link("noqueue").number(IFLA_LINK_NETNSID, 0).header())->hands_over);
+    EXPECT_FALSE(parse_link(veth_link("tbf").number(IFLA_LINK_NETNSID, 0).header())->hands_over);
+    Built vlan = vlan_link(ETH_P_8021Q);
+    EXPECT_FALSE(parse_link(vlan.text(IFLA_QDISC, "noqueue").number(IFLA_LINK_NETNSID, 0).header())->hands_over);
+}
+
 TEST(Messages, a_bridge_that_tells_of_its_port_is_no_link)
 {
     ifinfomsg fixed{};

@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The real prober against sockets of this machine.
-#include <thread>
-
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 
-#include "base/fd.h"
 #include "daemon/prober.h"
+#include "unit/one_server.h"
 
 namespace featherlb {
 namespace {
@@ -16,59 +12,21 @@ namespace {
 using namespace std::chrono_literals;
 using Kind = CheckResult::Kind;
 
-// A server on 127.0.0.1 that answers one connection with `answer` when it has read a request, and keeps that.
-class OneAnswer {
+// A server that answers one connection with `answer`, in two parts, as it may come, when it has read a request.
+class OneAnswer : public OneServer {
 public:
-    explicit OneAnswer(std::string answer) : answer_(std::move(answer))
-    {
-        listener_ = Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_in address{};
-        address.sin_family = AF_INET;
-        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        socklen_t length = sizeof(address);
-        EXPECT_EQ(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), length), 0);
-        EXPECT_EQ(::listen(listener_.get(), 8), 0);
-        EXPECT_EQ(::getsockname(listener_.get(), reinterpret_cast<sockaddr*>(&address), &length), 0);
-        endpoint_ = {*IpAddress::parse("127.0.0.1"), ntohs(address.sin_port)};
-    }
-    OneAnswer(const OneAnswer&) = delete;
-    OneAnswer& operator=(const OneAnswer&) = delete;
-    ~OneAnswer()
-    {
-        if (thread_.joinable())
-            thread_.join();
-    }
+    explicit OneAnswer(std::string answer) : answer_(std::move(answer)) {}
     void serve()
     {
-        thread_ = std::thread([this] {
-            const Fd connection(::accept(listener_.get(), nullptr, nullptr));
-            char buffer[4096];
-            while (request_.find("\r\n\r\n") == std::string::npos) {
-                const ssize_t got = ::recv(connection.get(), buffer, sizeof(buffer), 0);
-                if (got <= 0)
-                    return;
-                request_.append(buffer, static_cast<std::size_t>(got));
-            }
-            // In two parts, as it may come.
-            ::send(connection.get(), answer_.data(), answer_.size() / 2, MSG_NOSIGNAL);
-            ::send(connection.get(), answer_.data() + answer_.size() / 2, answer_.size() - answer_.size() / 2,
-                MSG_NOSIGNAL);
-        });
+        OneServer::serve([](std::string_view heard) { return heard.find("\r\n\r\n") != std::string_view::npos; },
+            [answer = answer_](int connection) {
+                say(connection, std::string_view(answer).substr(0, answer.size() / 2));
+                say(connection, std::string_view(answer).substr(answer.size() / 2));
+            });
     }
-    [[nodiscard]] const Endpoint& endpoint() const { return endpoint_; }
-    [[nodiscard]] std::string request()
-    {
-        thread_.join();
-        return request_;
-    }
-    void close() { listener_.reset(); }
 
 private:
     std::string answer_;
-    Fd listener_;
-    Endpoint endpoint_;
-    std::string request_;
-    std::thread thread_;
 };
 
 class ProberTest : public testing::Test {
@@ -118,8 +76,8 @@ TEST_F(ProberTest, AnHttpCheckReadsTheStatus)
     const auto result = ask(server.endpoint(), http_);
     ASSERT_TRUE(result.has_value());
     EXPECT_EQ(result->kind, Kind::good) << result->reason;
-    EXPECT_EQ(server.request(), "GET /up?x=1 HTTP/1.1\r\nHost: web.internal\r\nUser-Agent: featherlb\r\nAccept: */*\r\n"
-                                "Connection: close\r\n\r\n");
+    EXPECT_EQ(server.heard(), "GET /up?x=1 HTTP/1.1\r\nHost: web.internal\r\nUser-Agent: featherlb\r\nAccept: */*\r\n"
+                              "Connection: close\r\n\r\n");
 }
 
 TEST_F(ProberTest, AnotherStatusFails)
@@ -129,7 +87,7 @@ TEST_F(ProberTest, AnotherStatusFails)
     const auto result = ask(server.endpoint(), {.type = HealthType::http});
     ASSERT_TRUE(result.has_value());
     EXPECT_EQ(result->reason, "HTTP 503, expected 200-299");
-    EXPECT_THAT(server.request(), testing::HasSubstr("\r\nHost: " + server.endpoint().to_string() + "\r\n"));
+    EXPECT_THAT(server.heard(), testing::HasSubstr("\r\nHost: " + server.endpoint().to_string() + "\r\n"));
 }
 
 TEST_F(ProberTest, WhatIsNotHttpFails)

@@ -132,13 +132,26 @@ TEST(RandomSlots, are_in_proportion_to_the_weights)
     EXPECT_THAT(make_slots(Algorithm::random, backends_with({9, 9, 9})), ElementsAre(1, 2, 3));
 }
 
+TEST(PicksByLoad, have_each_backend_that_takes_connections_once)
+{
+    for (const Algorithm algorithm : {Algorithm::least_connections, Algorithm::weighted_least_connections,
+             Algorithm::power_of_two, Algorithm::weighted_response_time}) {
+        EXPECT_TRUE(picks_by_load(algorithm));
+        auto backends = backends_with({20, 10, 0, 30});
+        backends[1].up = false;
+        EXPECT_THAT(make_slots(algorithm, backends), ElementsAre(1, 4));
+    }
+    EXPECT_FALSE(picks_by_load(Algorithm::maglev));
+}
+
 TEST(AnyAlgorithm, has_no_slots_where_nobody_takes_connections)
 {
     auto down = equal_backends(3);
     for (auto& backend : down)
         backend.up = false;
-    for (const Algorithm algorithm : {Algorithm::round_robin, Algorithm::weighted_round_robin, Algorithm::random,
-             Algorithm::ip_hash, Algorithm::maglev}) {
+    for (const Algorithm algorithm :
+        {Algorithm::round_robin, Algorithm::weighted_round_robin, Algorithm::random, Algorithm::ip_hash,
+            Algorithm::maglev, Algorithm::resource_based, Algorithm::least_connections, Algorithm::power_of_two}) {
         EXPECT_THAT(make_slots(algorithm, {}), IsEmpty()) << to_string(algorithm);
         EXPECT_THAT(make_slots(algorithm, down), IsEmpty()) << to_string(algorithm);
         EXPECT_THAT(make_slots(algorithm, backends_with({0, 0})), IsEmpty()) << to_string(algorithm);
@@ -335,7 +348,8 @@ RC_GTEST_PROP(AnyAlgorithm, makes_as_many_slots_as_it_counts, ())
 {
     const auto backends = some_backends();
     for (const Algorithm algorithm : {Algorithm::round_robin, Algorithm::weighted_round_robin, Algorithm::random,
-             Algorithm::ip_hash, Algorithm::maglev})
+             Algorithm::ip_hash, Algorithm::maglev, Algorithm::weighted_least_connections,
+             Algorithm::weighted_response_time, Algorithm::resource_based})
         RC_ASSERT(make_slots(algorithm, backends).size() == count_slots(algorithm, backends));
 }
 

@@ -90,7 +90,8 @@ TEST(MakeTables, turns_each_algorithm_into_its_pick)
 {
     const std::vector<std::pair<Algorithm, flb_pick>> picks{{Algorithm::round_robin, FLB_PICK_TURN},
         {Algorithm::weighted_round_robin, FLB_PICK_TURN}, {Algorithm::random, FLB_PICK_RANDOM},
-        {Algorithm::ip_hash, FLB_PICK_HASH_ADDRESSES}, {Algorithm::maglev, FLB_PICK_HASH_5TUPLE}};
+        {Algorithm::ip_hash, FLB_PICK_HASH_ADDRESSES}, {Algorithm::maglev, FLB_PICK_HASH_5TUPLE},
+        {Algorithm::resource_based, FLB_PICK_TURN}};
     for (const auto& [algorithm, pick] : picks) {
         Config config = one_service(two);
         config.services[0].algorithm = algorithm;
@@ -410,7 +411,8 @@ TEST(LimitsOfTheMaps, are_named_with_what_to_do)
 
 TEST(LimitsOfTheMaps, can_be_used_up)
 {
-    const Tables tables = plan(one_service(two), small_world(), {}, {}, {.services = 2, .backends = 3, .slots = 2});
+    const Tables tables =
+        plan(one_service(two), small_world(), {}, {}, {.services = 2, .backends = 3, .slots = FLB_SLOTS_PER_CHUNK});
     EXPECT_THAT(tables.services.at(1).slots, ElementsAre(1, 2));
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clients that only wait are made to speak: the walk over the flow table, the frames, and when they are sent.
+// Clients that only wait are made to speak: the frames, and when they are sent.
 #include "daemon/waking.h"
 
 #include <arpa/inet.h>
@@ -7,9 +7,9 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
-#include "kernel/client_walk.h"
 #include "kernel/wake_frames.h"
 #include "unit/daemon_fakes.h"
+#include "unit/flow_tables.h"
 
 namespace featherlb {
 namespace {
@@ -19,81 +19,6 @@ using namespace std::chrono_literals;
 Endpoint endpoint(const std::string& address, std::uint16_t port)
 {
     return {*IpAddress::parse(address), port};
-}
-
-// ---- the walk
-
-class ClientWalkTest : public testing::Test {
-protected:
-    // Client 10.0.0.way:40000+set of service 10.9.0.1:80.
-    void put(std::size_t set, std::size_t way, flb_flow_state state, BackendId backend, std::uint8_t protocol)
-    {
-        flb_flow4& entry = sets4_[set].way[way];
-        entry.f.ctl = std::uint64_t{7} << FLB_CTL_GENERATION_SHIFT | std::uint64_t(state) << FLB_CTL_STATE_SHIFT;
-        entry.f.backend = backend;
-        entry.f.hop.link = 2;
-        entry.key.saddr = htonl(0x0a000000 + static_cast<std::uint32_t>(way));
-        entry.key.daddr = htonl(0x0a090001);
-        entry.key.sport = htons(static_cast<std::uint16_t>(40000 + set));
-        entry.key.dport = htons(80);
-        entry.key.protocol = protocol;
-    }
-    std::vector<WaitingClient> walk(const std::set<BackendId>& backends)
-    {
-        std::vector<WaitingClient> found;
-        EXPECT_TRUE(walk_.step(1000, 1000, backends, found));
-        return found;
-    }
-
-    std::vector<flb_set4> sets4_ = std::vector<flb_set4>(8);
-    std::vector<flb_set6> sets6_ = std::vector<flb_set6>(8);
-    ClientWalk walk_{sets4_, sets6_};
-};
-
-TEST_F(ClientWalkTest, FindsProvenTcpConnectionsOfTheBackendsAndNothingElse)
-{
-    put(0, 0, FLB_FLOW_ESTABLISHED, 1, IPPROTO_TCP);
-    put(1, 1, FLB_FLOW_FIN_CLIENT, 1, IPPROTO_TCP);
-    put(2, 2, FLB_FLOW_FIN_BACKEND, 2, IPPROTO_TCP);
-    put(3, 0, FLB_FLOW_ESTABLISHED, 3, IPPROTO_TCP); // another backend
-    put(3, 1, FLB_FLOW_UDP_STREAM, 1, IPPROTO_UDP);
-    put(3, 2, FLB_FLOW_REPLY, 1, IPPROTO_TCP);
-    put(4, 0, FLB_FLOW_SYN_ACK, 1, IPPROTO_TCP);
-    put(4, 1, FLB_FLOW_CLOSED_CLIENT, 1, IPPROTO_TCP);
-    put(4, 2, FLB_FLOW_RESET, 1, IPPROTO_TCP);
-    put(4, 3, FLB_FLOW_EMPTY, 1, IPPROTO_TCP);
-    flb_flow6& six = sets6_[7].way[3];
-    six.f.ctl = std::uint64_t{FLB_FLOW_ESTABLISHED} << FLB_CTL_STATE_SHIFT;
-    six.f.backend = 2;
-    six.key.saddr = IpAddress::parse("fd00::5")->to_abi();
-    six.key.daddr = IpAddress::parse("fd00:9::1")->to_abi();
-    six.key.sport = htons(41000);
-    six.key.dport = htons(443);
-    six.key.protocol = IPPROTO_TCP;
-    const auto found = walk({1, 2});
-    EXPECT_THAT(found, testing::ElementsAre(WaitingClient{endpoint("10.0.0.0", 40000), endpoint("10.9.0.1", 80), {}},
-                           WaitingClient{endpoint("10.0.0.1", 40001), endpoint("10.9.0.1", 80), {}},
-                           WaitingClient{endpoint("10.0.0.2", 40002), endpoint("10.9.0.1", 80), {}},
-                           WaitingClient{endpoint("fd00::5", 41000), endpoint("fd00:9::1", 443), {}}));
-    EXPECT_EQ(found.front().hop.link, 2);
-}
-
-TEST_F(ClientWalkTest, StopsWhereItIsToldAndGoesOnFromThere)
-{
-    for (std::size_t set = 0; set < 8; set++)
-        put(set, 0, FLB_FLOW_ESTABLISHED, 1, IPPROTO_TCP);
-    std::vector<WaitingClient> found;
-    EXPECT_FALSE(walk_.step(3, 100, {1}, found));
-    EXPECT_EQ(found.size(), 3u);
-    EXPECT_FALSE(walk_.step(100, 5, {1}, found));
-    EXPECT_EQ(found.size(), 5u);
-    EXPECT_TRUE(walk_.step(100, 100, {1}, found));
-    EXPECT_EQ(found.size(), 8u);
-    EXPECT_FALSE(walk_.step(2, 100, {1}, found)) << "a new walk";
-    walk_.rewind();
-    found.clear();
-    EXPECT_TRUE(walk_.step(100, 100, {1}, found));
-    EXPECT_EQ(found.size(), 8u);
 }
 
 // ---- the frames
@@ -173,12 +98,13 @@ protected:
         plane_.tables.backends[2] = {};
         wait_for(1);
     }
-    void wait_for(std::size_t clients)
+    void wait_for(std::size_t clients, BackendId backend = 1)
     {
-        plane_.waiting.clear();
+        FlowTables table(clients / FLB_WAYS + 1);
         for (std::size_t i = 0; i < clients; i++)
-            plane_.waiting.push_back({endpoint("10.1.0.5", static_cast<std::uint16_t>(1024 + i)),
-                endpoint("10.9.0.1", 80), flb_hop{.mac = {2, 0, 0, 0, 0, 5}, .link = 2, .vlan = {}}});
+            table.put4(i / FLB_WAYS, i % FLB_WAYS,
+                {.port = static_cast<std::uint16_t>(1024 + i), .backend = static_cast<std::uint32_t>(backend)});
+        plane_.sets4 = table.sets4;
     }
     void reset(BackendId backend, bool yes = true)
     {
@@ -210,6 +136,7 @@ TEST_F(WakingTest, NothingHappensWhileNobodyIsToBeReset)
 
 TEST_F(WakingTest, ABackendThatIsToBeResetHasItsClientsWokenAtOnceAndTwiceAgain)
 {
+    wait_for(1, 2);
     reset(2);
     loop_.advance(1ms);
     EXPECT_THAT(plane_.walks, testing::ElementsAre(std::set<BackendId>{2}));
@@ -259,7 +186,7 @@ TEST_F(WakingTest, ABackendThatFallsDuringAPassGetsItsOwn)
 
 TEST_F(WakingTest, AClientBehindAnInterfaceThatHasGoneIsLeftOut)
 {
-    plane_.waiting[0].hop.link = 3;
+    plane_.sets4[0].way[0].f.hop.link = 3;
     reset(1);
     loop_.advance(1h);
     EXPECT_TRUE(sent_.empty());

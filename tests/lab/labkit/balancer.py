@@ -26,10 +26,15 @@ class Featherlb:
         self.pins: Path = network.lab.bpffs() / name
         self._log: Path = directory / f"{name}.log"
         self._environment = {**os.environ, **(environment or {})}
+        self.binary: str = tools.featherlb()
         self.process: subprocess.Popen | None = None
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()  # or it would be in the way of all tests after this one
+            raise
         return self
 
     def __exit__(self, *_):
@@ -39,7 +44,7 @@ class Featherlb:
 
     def arguments(self) -> list[str]:
         more = ["--ephemeral"] if self.ephemeral else []
-        return [tools.featherlb(), "run", "-c", str(self.file), "--pins", str(self.pins), "--socket",
+        return [self.binary, "run", "-c", str(self.file), "--pins", str(self.pins), "--socket",
                 str(self.socket), *more]
 
     def start(self, wait: bool = True) -> None:
@@ -50,7 +55,7 @@ class Featherlb:
         if wait:
             self.wait_ready()
 
-    def wait_ready(self, timeout: float = 20) -> None:
+    def wait_ready(self, timeout: float = 240 if os.environ.get("FEATHERLB_GUEST") else 60) -> None:
         def ready() -> bool:
             if self.process.poll() is not None:
                 raise RuntimeError(f"featherlb ended with exit code {self.process.returncode}:\n{self.log()}")
@@ -71,8 +76,12 @@ class Featherlb:
     def stop(self) -> int:
         return self.network.lab.stop(self.process) if self.process else 0
 
+    def words(self, *words: str) -> list[str]:
+        """The command line of a command; the socket's path leads there from any network namespace."""
+        return [self.binary, *words, "--socket", str(self.socket)]
+
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess:
-        return self.network.balancer.run([tools.featherlb(), *words, "--socket", str(self.socket)], check=check)
+        return self.network.balancer.run(self.words(*words), check=check)
 
     def reload(self, config: dict | None = None) -> None:
         """Writes the file and reloads by command; raises if the daemon refuses."""
@@ -84,5 +93,21 @@ class Featherlb:
     def status(self) -> dict:
         return json.loads(self.command("status", "--json").stdout)
 
+    def private_kib(self) -> int:
+        """Private memory, without what is mapped of the maps."""
+        total, counts = 0, False
+        for line in open(f"/proc/{self.process.pid}/smaps"):
+            if "-" in line.split()[0]:  # a mapping begins
+                counts = "bpf-map" not in line
+            elif counts and line.startswith(("Private_Clean", "Private_Dirty")):
+                total += int(line.split()[1])
+        return total
+
+    def holds(self) -> dict[str, int]:
+        """What a daemon that leaks has more and more of."""
+        there = f"/proc/{self.process.pid}"
+        return {"KiB": self.private_kib(), "descriptors": len(os.listdir(f"{there}/fd")),
+                "threads": len(os.listdir(f"{there}/task"))}
+
     def detach(self) -> None:
-        self.network.balancer.run([tools.featherlb(), "detach", "--pins", str(self.pins)])
+        self.network.balancer.run([self.binary, "detach", "--pins", str(self.pins)])

@@ -31,7 +31,7 @@ def install_signal_handlers() -> None:
     signal.signal(signal.SIGHUP, unwind)
 
 
-def wait_for(what: str, condition, timeout: float = 10.0, pause: float = 0.02):
+def wait_for(what: str, condition, timeout: float = 30.0, pause: float = 0.02):
     """Waits until condition() is true and returns its value; a TimeoutError names what did not come."""
     end = time.monotonic() + timeout
     while True:

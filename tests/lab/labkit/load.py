@@ -123,8 +123,10 @@ def read_wrk(text: str) -> Wrk:
                _milliseconds(text, "50"), _milliseconds(text, "99"), errors)
 
 
-def start_wrk(lab: Lab, ns: Namespace, *arguments, **options) -> subprocess.Popen:
-    return lab.start(ns, wrk_command(*arguments, **options), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+def start_wrk(lab: Lab, ns: Namespace, *arguments, gives_way: bool = False, **options) -> subprocess.Popen:
+    """`gives_way`: to whoever else wants a processor."""
+    nice = ["nice", "-n", "19"] if gives_way else []
+    return lab.start(ns, [*nice, *wrk_command(*arguments, **options)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                      text=True)
 
 

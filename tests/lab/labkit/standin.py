@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other balancers in featherlb's place, from the same configuration: nft, HAProxy (tcp mode), nginx stream.
 
-Used to compare in bench/http.py, and to try the lab itself without featherlb (LAB_STANDIN=nft).
+Used to compare in bench/requests.py, and to try the lab itself without featherlb (LAB_STANDIN=nft).
 """
 from .lab import wait_for
 from .topology import Network

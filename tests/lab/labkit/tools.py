@@ -14,6 +14,14 @@ def featherlb() -> str:
     return os.environ.get("FEATHERLB_BIN", str(ROOT / "build/release/featherlb"))
 
 
+def other_featherlb() -> str:
+    """Of another version, with another layout of what is pinned: FEATHERLB_OTHER_BIN, or the build named other."""
+    path = os.environ.get("FEATHERLB_OTHER_BIN", str(ROOT / "build/other/featherlb"))
+    if not Path(path).exists():
+        raise RuntimeError(f"{path} is not built: cmake --preset other && cmake --build --preset other --target featherlb")
+    return path
+
+
 def processors() -> list[int]:
     """Those that this process may run on."""
     return sorted(os.sched_getaffinity(0))
