@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* What harness.bpf.c and packet_bench.cpp share. */
+/* What harness.bpf.c and packet/ share. */
 #ifndef FEATHERLB_HARNESS_H
 #define FEATHERLB_HARNESS_H
 
@@ -11,6 +11,9 @@
 
 #define HARNESS_OFFSET_MASK 0x7f
 
+/* Bytes that the floor `header` puts before the packet. */
+#define HARNESS_OUTER_BYTES 20
+
 struct harness_state {
     __u64 template_words[HARNESS_TEMPLATE_BYTES / 8];
     __u32 frame_bytes;
@@ -20,6 +23,10 @@ struct harness_state {
     __u32 address_base;   /* host byte order */
     __u32 port_offset;
     __u32 port_base;
+    __u32 destinations; /* service addresses in turn; 1: the template's */
+    __u32 next_destination;
+    __u32 destination_offset; /* of the last 32 bits */
+    __u32 destination_base;   /* host byte order */
     __u32 pad;
 };
 

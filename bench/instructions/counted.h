@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// CountedProgram: a copy of a loaded XDP program, on the same maps and with the same constants, as instructions that a
+// Machine can execute. The kernel gives a program's own instructions back only as it has rewritten them.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include <linux/bpf.h>
+
+#include "base/result.h"
+
+namespace featherlb::bench {
+
+class CountedProgram {
+public:
+    // `fd`: of flb_xdp as a data plane has loaded it; `fd_of` gives the descriptor of the map with a name.
+    [[nodiscard]] static Result<CountedProgram> copy(int fd, const std::function<int(const std::string&)>& fd_of);
+    ~CountedProgram();
+    CountedProgram(CountedProgram&&) noexcept;
+    CountedProgram& operator=(CountedProgram&&) noexcept;
+
+    [[nodiscard]] std::span<const bpf_insn> instructions() const;
+
+private:
+    struct State;
+    explicit CountedProgram(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+} // namespace featherlb::bench

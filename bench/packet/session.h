@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// Session: makes the balancers that the chosen cases need, opens their connections, checks what comes out, and
+// measures, round by round in turn. Ends the program where an output is not what it must be.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "instructions/counted.h"
+#include "instructions/machine.h"
+#include "row.h"
+#include "runner.h"
+
+namespace featherlb::bench {
+
+struct Effort {
+    std::uint32_t packets = 1'000'000; // a row and round, of established flows
+    std::uint32_t opened = 20'000;     // new flows a row and round
+};
+
+class Session {
+public:
+    Session(const std::vector<Case>& cases, const Effort& effort);
+
+    void verify(); // each row once, before anything is measured
+    void round();
+    // A packet of the row, executed instruction by instruction; of several tries the least, as ages are renewed once a
+    // second. XDP alone.
+    [[nodiscard]] Cost count(Row& row);
+    [[nodiscard]] std::vector<Row>& rows() { return rows_; }
+
+private:
+    void make_balancers(const std::vector<Case>& cases);
+    [[nodiscard]] Row make_row(const Case& what, std::size_t number);
+    void make_floor(Row& row);
+    void make_not_ours(Row& row) const;
+    void make_established(Row& row, std::size_t number);
+    void make_opening(Row& row) const;
+    void establish_all();
+    void find_floors(Row& row);
+
+    double measure(Row& row);
+    void before(const Row& row); // brings the flow table into the state that the case finds
+    void verify(Row& row);
+    void verify_flow(Row& row, std::uint32_t flow);
+    [[nodiscard]] static Frame packet(const Row& row, std::uint32_t flow, bool right_checksums);
+    void must_be_right(const Row& row, View in, const Output& out) const;
+
+    Effort effort_;
+    Runner runner_;
+    std::map<std::string, std::unique_ptr<Balancer>> balancers_; // by Case::balancer_key()
+    std::map<const Balancer*, std::uint64_t> opened_;            // connections that must be there
+    std::map<int, CountedProgram> counted_;                      // by the program that it is a copy of
+    std::vector<Row> rows_;
+};
+
+} // namespace featherlb::bench
