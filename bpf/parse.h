@@ -251,7 +251,7 @@ FLB_INLINE int parse_ipv6(const struct parse_input* in, struct packet* p)
     p->segment = p->length > 0xffff ? 0xffff : (__u16)p->length;
     if (p->l4 > L4_MASK)
         return FLB_DROP_extension_headers;
-    if (p->l4 - p->l3 > p->length)
+    if ((__u32)(p->l4 - p->l3) > p->length)
         return FLB_DROP_bad_length;
     step = parse_transport(in, p, p->length - (p->l4 - p->l3), &ports);
     p->key.w[0] = parse_ports_word(ports, p->protocol);

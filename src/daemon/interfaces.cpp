@@ -48,6 +48,17 @@ Result<void> Interfaces::record(const Machine& machine, const std::set<std::uint
     return {};
 }
 
+ProgramChoice programs_for(const std::vector<ChosenInterface>& chosen)
+{
+    ProgramChoice needed{.xdp = false, .tc = chosen.empty()};
+    for (const ChosenInterface& choice : chosen) {
+        const bool automatic = choice.mode == Attach::automatic;
+        const bool tc = choice.mode == Attach::tc || (automatic && !choose_hook(driver_of(choice.name)).xdp);
+        (tc ? needed.tc : needed.xdp) = true;
+    }
+    return needed;
+}
+
 Result<void> Interfaces::attach(const std::vector<ChosenInterface>& chosen)
 {
     std::optional<Error> first;

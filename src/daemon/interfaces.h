@@ -21,6 +21,9 @@ struct AttachedInterface {
     std::string problem;                  // why not
 };
 
+// The programs that these need, as far as their drivers tell; where there are none yet, that of TC.
+[[nodiscard]] ProgramChoice programs_for(const std::vector<ChosenInterface>& chosen);
+
 class Interfaces {
 public:
     Interfaces(Plane& plane, Log& log) : plane_(plane), log_(log) {}

@@ -11,6 +11,7 @@
 #include "base/loop.h"
 #include "daemon/api.h"
 #include "daemon/controller.h"
+#include "daemon/interfaces.h"
 #include "daemon/metrics_server.h"
 #include "daemon/room.h"
 #include "daemon/service_manager.h"
@@ -134,6 +135,7 @@ private:
             return give_up(log_, machine.error());
         machine->ports = read_host_ports();
         const MachineReport report = check_machine(config, *machine);
+        programs_ = programs_for(choose_interfaces(config, *machine, {}));
         if (report.problems.empty())
             return exit_ok;
         log_lines(log_, ConfigErrors{options_.config_file, report.problems}.format());
@@ -145,6 +147,7 @@ private:
         DataPlaneOptions plane;
         plane.pins = options_.ephemeral ? "" : options_.pins;
         plane.sizes = sizes_for(config);
+        plane.programs = programs_;
         Result<std::unique_ptr<Plane>> opened = open_plane(plane);
         if (!opened)
             return fail(std::move(opened.error()));
@@ -296,6 +299,7 @@ private:
     std::unique_ptr<AdminServer> admin_;
     MetricsServer metrics_; // answers from the loop, when there is a controller
     Handle signals_;
+    ProgramChoice programs_; // which those interfaces need that are known before there is a data plane
     bool started_ = false;
     int code_ = exit_ok;
 };

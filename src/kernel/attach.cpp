@@ -80,8 +80,7 @@ struct Attachments::State {
         Fd claim; // clsact
     };
     std::string links; // empty: ephemeral
-    int xdp_program = -1;
-    int tc_program = -1;
+    ProgramOf program;
     std::map<std::uint32_t, Owned> owned;
     std::set<std::uint32_t> made_qdiscs; // ephemeral only; pinned ones have a marker
 
@@ -90,7 +89,6 @@ struct Attachments::State {
     {
         return fmt::format("{}/{}-{}", links, hook, ifindex);
     }
-    [[nodiscard]] int program(Hook hook) const { return is_xdp(hook) ? xdp_program : tc_program; }
 
     Fd take_link(Hook hook, std::uint32_t ifindex);
     Result<void> put(Hook hook, const AttachRequest& request, const std::string& driver, AttachOutcome& outcome);
@@ -102,11 +100,10 @@ struct Attachments::State {
     void remove_all(std::uint32_t ifindex, std::vector<std::string>& removed);
 };
 
-Attachments::Attachments(std::string links, int xdp_program, int tc_program) : state_(std::make_unique<State>())
+Attachments::Attachments(std::string links, ProgramOf program) : state_(std::make_unique<State>())
 {
     state_->links = std::move(links);
-    state_->xdp_program = xdp_program;
-    state_->tc_program = tc_program;
+    state_->program = std::move(program);
 }
 
 Attachments::Attachments(Attachments&&) noexcept = default;
@@ -152,10 +149,13 @@ Result<void> Attachments::State::put_link(
             result.remedy = "set `attach: tc` or `attach: auto` for this interface";
         return fail(std::move(result));
     };
+    const Result<int> code = program(hook);
+    if (!code)
+        return fail(code.error());
     Fd link = take_link(hook, ifindex);
     outcome.adopted = link.valid();
     if (link.valid()) {
-        if (const int error = hooks::update_link(link, program(hook)))
+        if (const int error = hooks::update_link(link, *code))
             return failed(error);
     } else {
         // An interface has XDP either native or generic: ours of the other kind must go first.
@@ -164,7 +164,7 @@ Result<void> Attachments::State::put_link(
             remove_link(hook == Hook::xdp ? Hook::xdp_generic : Hook::xdp, ifindex, removed);
         if (auto error = occupied(hook, request))
             return fail(std::move(*error));
-        if (const int error = hooks::create_link(hook, ifindex, program(hook), link))
+        if (const int error = hooks::create_link(hook, ifindex, *code, link))
             return failed(error);
         if (pinning())
             if (const int error = hooks::pin_link(link, pin(to_string(hook), ifindex)))
@@ -177,6 +177,9 @@ Result<void> Attachments::State::put_link(
 Result<void> Attachments::State::put_clsact(const AttachRequest& request, AttachOutcome& outcome)
 {
     const std::uint32_t ifindex = request.ifindex;
+    const Result<int> code = program(Hook::clsact);
+    if (!code)
+        return fail(code.error());
     Fd claim;
     if (const auto found = owned.find(ifindex); found != owned.end() && found->second.hook == Hook::clsact)
         claim = std::move(found->second.claim);
@@ -199,7 +202,7 @@ Result<void> Attachments::State::put_clsact(const AttachRequest& request, Attach
         else
             made_qdiscs.insert(ifindex);
     }
-    if (const int error = hooks::put_filter(ifindex, tc_program))
+    if (const int error = hooks::put_filter(ifindex, *code))
         return fail(bpf_error("adding a filter to " + request.name, error));
     outcome.adopted = there != 0;
     owned[ifindex] = Owned{.hook = Hook::clsact, .link = {}, .claim = std::move(claim)};

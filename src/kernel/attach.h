@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -52,10 +53,13 @@ struct HookChoice {
 // Driver of a network device, by ethtool; empty where it has none ("lo").
 [[nodiscard]] std::string driver_of(const std::string& interface);
 
+// The descriptor of the program for a hook, which stays its owner's.
+using ProgramOf = std::function<Result<int>(Hook)>;
+
 class Attachments {
 public:
-    // `links`: directory of the pinned links; empty: ephemeral. The program descriptors stay the caller's.
-    Attachments(std::string links, int xdp_program, int tc_program);
+    // `links`: directory of the pinned links; empty: ephemeral.
+    Attachments(std::string links, ProgramOf program);
     ~Attachments(); // ephemeral: removes clsact filters; links go by themselves
     Attachments(Attachments&&) noexcept;
     Attachments& operator=(Attachments&&) noexcept;

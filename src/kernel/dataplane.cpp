@@ -130,7 +130,7 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
     auto tables = TableStore::open(*maps);
     if (!tables)
         return fail(tables.error());
-    Attachments attachments(paths.root.empty() ? "" : paths.links(), programs->xdp_fd(), programs->tc_fd());
+    Attachments attachments(paths.root.empty() ? "" : paths.links(), programs->by_hook());
     auto samples = Samples::open(*maps);
     if (!samples)
         return fail(samples.error());
@@ -233,7 +233,7 @@ Result<void> DataPlane::set_interface(const InterfaceRecord& interface)
     wanted.mtu = static_cast<std::uint16_t>(std::min<std::uint32_t>(interface.mtu, 65535));
     std::uint64_t head = 0;
     std::memcpy(&head, &wanted, sizeof(head));
-    publish_word(&record, head);
+    publish_word<std::uint64_t>(&record, head);
     const std::uint32_t attached = record.ifindex == 0 ? 0 : record.flags & ~FLB_IFACE_PEER;
     publish(record.flags, attached | (interface.hands_over ? FLB_IFACE_PEER : 0u));
     publish(record.ifindex, interface.ifindex);
@@ -451,12 +451,12 @@ int DataPlane::map_fd(std::string_view name) const
 
 int DataPlane::xdp_program_fd() const
 {
-    return state_->programs.xdp_fd();
+    return state_->programs.xdp().value_or(-1);
 }
 
 int DataPlane::tc_program_fd() const
 {
-    return state_->programs.tc_fd();
+    return state_->programs.tc().value_or(-1);
 }
 
 } // namespace featherlb

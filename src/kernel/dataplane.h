@@ -43,10 +43,17 @@ struct DataPlaneSizes {
 inline constexpr const char* default_pins = "/sys/fs/bpf/featherlb";
 inline constexpr const char* default_runtime_directory = "/run/featherlb";
 
+// Which packet programs are loaded at once; another one is when an interface first needs it.
+struct ProgramChoice {
+    bool xdp = true;
+    bool tc = true;
+};
+
 struct DataPlaneOptions {
     std::string pins = default_pins; // directory on a BPF file system; empty: ephemeral, nothing outlives the process
     std::string runtime_directory = default_runtime_directory; // of the lock file; made where it is missing
     DataPlaneSizes sizes;
+    ProgramChoice programs;
 };
 
 struct InterfaceRecord {
@@ -100,7 +107,7 @@ public:
     [[nodiscard]] const std::vector<std::string>& warnings() const; // of open(), worth a line in the log each
     [[nodiscard]] DataPlaneSizes sizes() const;                     // as they are; an adopted map keeps its size
     [[nodiscard]] Limits limits() const;                            // for make_tables
-    [[nodiscard]] std::vector<ProgramInfo> programs() const;
+    [[nodiscard]] std::vector<ProgramInfo> programs() const; // those that are loaded, XDP first
 
     // What is in the maps. Timeouts are kept in ticks, so one read back may be a second longer than it was set.
     [[nodiscard]] Result<Tables> read() const;

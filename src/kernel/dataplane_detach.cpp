@@ -40,7 +40,7 @@ Result<std::vector<std::string>> DataPlane::detach(const std::string& pins, cons
     if (!lock)
         return fail(lock.error());
 
-    Attachments attachments(paths.links(), -1, -1);
+    Attachments attachments(paths.links(), {});
     auto removed = attachments.detach_others({});
     if (!removed || !there)
         return removed;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <utility>
 
 #include <sys/random.h>
@@ -55,12 +56,10 @@ Result<Loaded> load_maps_and_programs(const DataPlaneOptions& options, const Pin
     if (!opened)
         return fail(opened.error());
     const MapSet& maps = opened->maps;
-    auto programs = Programs::load(
-        [&](const std::string& name) {
-            const auto found = maps.maps.find(name);
-            return found == maps.maps.end() ? -1 : found->second.fd();
-        },
-        constants_for(maps));
+    std::map<std::string, int> descriptors;
+    for (const auto& [name, map] : maps.maps)
+        descriptors.emplace(name, map.fd());
+    auto programs = Programs::load(std::move(descriptors), constants_for(maps), options.programs);
     const bool resumed = opened->old && opened->old->resumed;
     const auto again = [&](Error error) -> Result<Loaded> {
         if (!paths.root.empty())

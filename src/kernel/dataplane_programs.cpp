@@ -12,6 +12,7 @@
 #include <spdlog/spdlog.h>
 
 #include "kernel/dataplane.h"
+#include "kernel/dataplane_choice.h"
 #include "kernel/load_skeleton.h"
 #include "tc.skel.h"
 #include "xdp.skel.h"
@@ -105,12 +106,40 @@ Error load_error(const std::string& program, int error)
 
 } // namespace load_skeleton_detail
 
-struct Programs::Skeletons {
-    OwnedSkeleton<xdp_bpf> xdp;
-    OwnedSkeleton<tc_bpf> tc;
+struct Programs::State {
+    std::map<std::string, int> maps;
+    flb_load constants{};
+    OwnedSkeleton<xdp_bpf> xdp = {};
+    OwnedSkeleton<tc_bpf> tc = {};
+
+    Result<int> load_xdp()
+    {
+        return load(xdp, "flb_xdp", [](const xdp_bpf& loaded) { return loaded.progs.flb_xdp; });
+    }
+    Result<int> load_tc()
+    {
+        return load(tc, "flb_tc", [](const tc_bpf& loaded) { return loaded.progs.flb_tc; });
+    }
+
+private:
+    template <typename Skeleton, typename Program>
+    Result<int> load(OwnedSkeleton<Skeleton>& slot, const std::string& name, const Program& program)
+    {
+        if (!slot) {
+            const auto fd_of = [this](const std::string& map) {
+                const auto found = maps.find(map);
+                return found == maps.end() ? -1 : found->second;
+            };
+            auto loaded = load_skeleton<Skeleton>(name, fd_of, constants);
+            if (!loaded)
+                return fail(loaded.error());
+            slot = std::move(*loaded);
+        }
+        return bpf_program__fd(program(*slot));
+    }
 };
 
-Programs::Programs(std::unique_ptr<Skeletons> skeletons) : skeletons_(std::move(skeletons))
+Programs::Programs(std::unique_ptr<State> state) : state_(std::move(state))
 {
 }
 Programs::~Programs() = default;
@@ -156,33 +185,41 @@ ProgramInfo info_of(int fd)
 
 } // namespace
 
-Result<Programs> Programs::load(const std::function<int(const std::string&)>& fd_of, const flb_load& constants)
+Result<Programs> Programs::load(std::map<std::string, int> maps, const flb_load& constants, const ProgramChoice& now)
 {
-    auto skeletons = std::make_unique<Skeletons>();
-    auto xdp = load_skeleton<xdp_bpf>("flb_xdp", fd_of, constants);
-    if (!xdp)
-        return fail(xdp.error());
-    skeletons->xdp = std::move(*xdp);
-    auto tc = load_skeleton<tc_bpf>("flb_tc", fd_of, constants);
-    if (!tc)
-        return fail(tc.error());
-    skeletons->tc = std::move(*tc);
-    return Programs(std::move(skeletons));
+    Programs programs(std::make_unique<State>(State{.maps = std::move(maps), .constants = constants}));
+    if (now.xdp)
+        if (auto loaded = programs.xdp(); !loaded)
+            return fail(loaded.error());
+    if (now.tc)
+        if (auto loaded = programs.tc(); !loaded)
+            return fail(loaded.error());
+    return programs;
 }
 
-int Programs::xdp_fd() const
+Result<int> Programs::xdp() const
 {
-    return bpf_program__fd(skeletons_->xdp->progs.flb_xdp);
+    return state_->load_xdp();
 }
 
-int Programs::tc_fd() const
+Result<int> Programs::tc() const
 {
-    return bpf_program__fd(skeletons_->tc->progs.flb_tc);
+    return state_->load_tc();
+}
+
+ProgramOf Programs::by_hook() const
+{
+    return [state = state_.get()](Hook hook) { return is_xdp(hook) ? state->load_xdp() : state->load_tc(); };
 }
 
 std::vector<ProgramInfo> Programs::info() const
 {
-    return {info_of(xdp_fd()), info_of(tc_fd())};
+    std::vector<ProgramInfo> result;
+    if (state_->xdp)
+        result.push_back(info_of(bpf_program__fd(state_->xdp->progs.flb_xdp)));
+    if (state_->tc)
+        result.push_back(info_of(bpf_program__fd(state_->tc->progs.flb_tc)));
+    return result;
 }
 
 void route_libbpf_messages()

@@ -169,8 +169,8 @@ void put_hop(flb_hop& where, const flb_hop& hop)
     std::uint64_t head = 0;
     std::memcpy(&tags, hop.vlan, sizeof(tags));
     std::memcpy(&head, &hop, sizeof(head));
-    publish(*reinterpret_cast<std::uint32_t*>(where.vlan), tags);
-    publish_word(&where, head);
+    publish_word<std::uint32_t>(where.vlan, tags);
+    publish_word<std::uint64_t>(&where, head);
 }
 
 } // namespace featherlb

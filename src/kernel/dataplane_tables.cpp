@@ -209,7 +209,8 @@ Result<void> TableStore::put_backend(BackendId id, const BackendRow& row)
         maps_->values<flb_response_histogram>("backend_responses")[id] = {};
     }
     publish(maps_->values<flb_backend_load>("backend_loads")[id].weight, row.load_weight);
-    publish_word(&record.snat_first, std::bit_cast<std::uint64_t>(std::array{wanted.snat_first, wanted.snat_count}));
+    publish_word<std::uint64_t>(
+        &record.snat_first, std::bit_cast<std::uint64_t>(std::array{wanted.snat_first, wanted.snat_count}));
     publish(record.mtu, wanted.mtu);
     put_hop(record.hop, wanted.hop);
     publish(record.flags, wanted.flags);
@@ -223,7 +224,7 @@ void TableStore::remove_backend(BackendId id)
     auto& record = maps_->values<flb_backend>("backends")[id];
     const auto pool = pool_of(record);
     publish(record.flags, 0u);
-    publish_word(&record.snat_first, 0);
+    publish_word<std::uint64_t>(&record.snat_first, 0);
     put_hop(record.hop, {});
     drop_pool(pool);
 }
@@ -297,12 +298,12 @@ Result<void> TableStore::put_service(ServiceId id, const ServiceRow& row)
     publish(record.affinity_ticks, wanted.affinity_ticks);
     std::uint64_t rate = 0; // and burst
     std::memcpy(&rate, &wanted.source_rate, sizeof(rate));
-    publish_word(&record.source_rate, rate);
+    publish_word<std::uint64_t>(&record.source_rate, rate);
     publish(record.source_connections, wanted.source_connections);
     // flags, family, forward, pick and the prefix of affinity are one word.
     std::uint64_t head = 0;
     std::memcpy(&head, &wanted.flags, sizeof(head));
-    publish_word(&record.flags, head);
+    publish_word<std::uint64_t>(&record.flags, head);
     return {};
 }
 
@@ -393,7 +394,7 @@ void TableStore::write_ports_and_stride(std::uint16_t first, std::uint16_t count
     static_assert(offsetof(flb_settings, snat_port_first) % 8 == 0);
     static_assert(offsetof(flb_settings, snat_stride) == offsetof(flb_settings, snat_port_first) + 4);
     std::memcpy(&word, &wanted.snat_port_first, sizeof(word));
-    publish_word(&settings.snat_port_first, word);
+    publish_word<std::uint64_t>(&settings.snat_port_first, word);
 }
 
 void TableStore::choose_stride(const Tables& want)

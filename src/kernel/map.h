@@ -144,10 +144,12 @@ void publish(T& where, std::type_identity_t<T> value)
     std::atomic_ref<T>(where).store(value, std::memory_order_release);
 }
 
-// Two or more neighbouring fields that form one aligned 64-bit word, written by one store.
-inline void publish_word(void* where, std::uint64_t value)
+// Two or more neighbouring fields that form one aligned word of 32 or 64 bits, written by one store.
+template <typename Word>
+void publish_word(void* where, std::type_identity_t<Word> value)
 {
-    publish(*static_cast<std::uint64_t*>(where), value);
+    using Any __attribute__((may_alias)) = Word;
+    __atomic_store_n(static_cast<Any*>(where), value, __ATOMIC_RELEASE);
 }
 
 } // namespace featherlb

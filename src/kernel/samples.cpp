@@ -64,7 +64,7 @@ Samples& Samples::operator=(Samples&& other) noexcept
 void Samples::ask(std::uint64_t which, std::uint32_t until)
 {
     publish(settings_->sampled_until, until);
-    publish_word(&settings_->sampled, which);
+    publish_word<std::uint64_t>(&settings_->sampled, which);
 }
 
 void Samples::read(std::vector<flb_sample>& into)

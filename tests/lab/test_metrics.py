@@ -192,7 +192,7 @@ def test_a_service_keeps_its_counts_when_a_backend_goes(two_armed):
         fewer["services"][0]["backends"].pop()
         running.reload(fewer)
         gone = f"{network.backends[2].ipv4}:{HTTP_PORT}"
-        wait_for("the backend to be forgotten", lambda: gone not in ask(network)[1], 60)
+        wait_for("the backend to be forgotten", lambda: gone not in ask(network)[1], 180)
         assert sample(ask(network)[1], "service_connections_total", service="web", direction="in") >= before
 
 

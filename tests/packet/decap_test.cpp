@@ -144,7 +144,8 @@ protected:
     [[nodiscard]] std::uint64_t all_counts() const
     {
         std::uint64_t sum = 0;
-        for (const std::uint64_t one : decap_->counts().value())
+        const auto counts = decap_->counts();
+        for (const std::uint64_t one : counts.value())
             sum += one;
         return sum;
     }
@@ -182,8 +183,9 @@ protected:
         const std::uint64_t before = counter ? count(*counter) : 0, all = all_counts();
         EXPECT_TRUE(same(to_bytes(outer), run(outer)));
         EXPECT_EQ(all_counts(), all + (counter ? 1 : 0));
-        if (counter)
+        if (counter) {
             EXPECT_EQ(count(*counter), before + 1);
+        }
     }
 
     std::optional<Decapsulator> decap_;

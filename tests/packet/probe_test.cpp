@@ -219,7 +219,7 @@ TEST_P(Probe, routes_that_went_are_forgotten)
 }
 
 INSTANTIATE_TEST_SUITE_P(BothFamilies, Probe, ::testing::Values(Family::ipv4, Family::ipv6),
-    [](const auto& info) { return info.param == Family::ipv4 ? "ipv4" : "ipv6"; });
+    [](const auto& chosen) { return chosen.param == Family::ipv4 ? "ipv4" : "ipv6"; });
 
 } // namespace
 } // namespace featherlb::packet

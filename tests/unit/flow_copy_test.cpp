@@ -49,7 +49,7 @@ protected:
             return fail(broken);
         for (flb_copy& one : copies) {
             asked.push_back(one);
-            one.result = answers.empty() ? FLB_COPY_DONE : answers.front();
+            one.result = answers.empty() ? std::uint32_t{FLB_COPY_DONE} : answers.front();
             if (!answers.empty())
                 answers.erase(answers.begin());
             if (one.what == FLB_COPY_INSERT && one.result == FLB_COPY_DONE) {

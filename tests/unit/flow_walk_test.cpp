@@ -207,8 +207,10 @@ TEST_F(FlowWalkTest, WhatIsOverIsNotEndedAgain)
 {
     std::uint16_t port = 0;
     for (const flb_flow_state state : {FLB_FLOW_CLOSED_CLIENT, FLB_FLOW_CLOSED_BACKEND, FLB_FLOW_CLOSED_ONE_WAY,
-             FLB_FLOW_RESET, FLB_FLOW_KILLED, FLB_FLOW_BUSY, FLB_FLOW_SUPERSEDED, FLB_FLOW_REPLY})
-        table_.put4(port++ / 4, port % 4, {.state = state, .port = port});
+             FLB_FLOW_RESET, FLB_FLOW_KILLED, FLB_FLOW_BUSY, FLB_FLOW_SUPERSEDED, FLB_FLOW_REPLY}) {
+        table_.put4(port / 4, port % 4, {.state = state, .port = port});
+        port++;
+    }
     const auto before = table_.sets4;
     EXPECT_EQ(kill(), 0u);
     for (std::size_t set = 0; set < before.size(); set++)

@@ -54,9 +54,11 @@ TEST(Layout, EveryMapThatHasRecordsHasOnesThatAreDescribed)
     for (const char* map : {"settings", "listeners", "sources", "prefixes", "pins", "services", "backends", "names"}) {
         const MapRecords records = records_of(map);
         EXPECT_TRUE(!records.key.empty() || !records.value.empty()) << map;
-        for (const std::string_view record : {records.key, records.value})
-            if (!record.empty())
+        for (const std::string_view record : {records.key, records.value}) {
+            if (!record.empty()) {
                 EXPECT_NE(Layout::ours().find(record), nullptr) << record;
+            }
+        }
     }
     EXPECT_TRUE(records_of("service_turns").value.empty());
 }

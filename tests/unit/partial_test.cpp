@@ -65,7 +65,7 @@ TEST(PartialPlan, gives_what_a_plan_for_all_would_give)
     for (int round = 0; round < 300; ++round) {
         ServiceNames names;
         for (unsigned i = 0; i <= random() % 2; ++i) {
-            const unsigned number = random() % services;
+            const auto number = static_cast<unsigned>(random() % services);
             const BackendKey key{
                 fmt::format("s{}", number), endpoint(fmt::format("10.0.1.{}:{}", 11 + random() % 3, 100 + number))};
             names.insert(key.service);

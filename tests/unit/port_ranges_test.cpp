@@ -101,7 +101,7 @@ TEST(PortRange, conflicts_are_exactly_those_that_a_comparison_of_all_pairs_finds
             std::string listen;
             for (int i = 0; i < 3; ++i) {
                 const std::string host = addresses[random() % 3];
-                const unsigned first = 1 + random() % 40, more = random() % 3;
+                const auto first = static_cast<unsigned>(1 + random() % 40), more = static_cast<unsigned>(random() % 3);
                 const bool tcp = random() % 2 == 0;
                 listen += fmt::format("\"{}:{}-{}/{}\", ", host, first, first + more, tcp ? "tcp" : "udp");
                 all.push_back({{.address = IpAddress::parse(host),
