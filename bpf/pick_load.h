@@ -22,19 +22,20 @@ FLB_INLINE int pick_compares(__u8 pick)
     return pick == FLB_PICK_LEAST || pick == FLB_PICK_RESPONSE;
 }
 
-/* A search over all slots. */
+/* A search over all slots, a chunk of them at a time: the loads of its backends are then read beside each other. */
 struct pick_search {
     __u64 directory;
-    __u64 now;   /* ticks; 0: also backends that are avoided */
-    __u32 start; /* the slot to begin with: of equal backends the first one has it */
-    __u32 but;   /* a backend that is not wanted */
-    __u32 clock; /* by response time: now, see response.h; else 0 */
+    __u64 now;    /* ticks; 0: also backends that are avoided */
+    __u32 number; /* of the slot that comes next, in map `slots`; the end stands for the first one */
+    __u32 left;   /* slots that have not been looked at; of equal backends the one that comes first has it */
+    __u32 but;    /* a backend that is not wanted */
+    __u32 clock;  /* by response time: now, see response.h; else 0 */
     __u32 mean;
     /* the best so far */
     __u32 backend;
-    __u32 place; /* slots after the first */
+    __u32 left_then;
+    __u32 weight;
     __u64 cost;
-    __u64 weight;
 };
 
 /* Response time times connections, the new one included: below 2^46, so that a weight's product fits. */
@@ -47,35 +48,46 @@ FLB_INLINE __u64 pick_response_cost(__u64 response, __u32 mean, __u32 clock, __u
     return time * ((open < PICK_MOST_OPEN ? open : PICK_MOST_OPEN) + 1);
 }
 
-static long pick_weigh(__u32 place, void* context)
+static long pick_weigh(__u32 round, void* context)
 {
     struct pick_search* s = context;
-    const __u32 length = (__u32)s->directory;
-    __u32 slot = s->start + place;
-    struct flb_backend_load* load;
-    __u64 word, cost, weight;
-    __u32 backend;
+    const __u32 first = (__u32)(s->directory >> 32), end = first + (__u32)s->directory;
+    const __u32 number = s->number < end ? s->number : first;
+    const __u32 chunk_index = number / FLB_SLOTS_PER_CHUNK;
+    struct flb_slot_chunk* chunk = bpf_map_lookup_elem(&slots, &chunk_index);
+    __u32 left = s->left;
 
-    if (slot >= length)
-        slot -= length;
-    backend = pick_slot(s->directory, slot);
-    if (!backend || backend == s->but || (s->now && mark_is_avoided(backend, s->now)))
-        return 0;
-    load = bpf_map_lookup_elem(&backend_loads, &backend);
-    if (!load)
-        return 0;
-    word = atomic_load((__u64*)&load->open);
-    cost = load_open(word);
-    weight = load_weight(word);
-    if (s->clock)
-        cost = pick_response_cost(atomic_load(&load->response), s->mean, s->clock, (__u32)cost);
-    if (s->backend && cost * s->weight >= s->cost * weight)
-        return 0;
-    s->backend = backend;
-    s->place = place;
-    s->cost = cost;
-    s->weight = weight;
-    return 0;
+    if (!chunk)
+        return 1;
+    FLOW_ROLLED
+    for (__u32 i = number % FLB_SLOTS_PER_CHUNK; i < FLB_SLOTS_PER_CHUNK; i++) {
+        struct flb_backend_load* load;
+        __u64 word, cost;
+        __u32 backend;
+
+        if (!left || chunk_index * FLB_SLOTS_PER_CHUNK + i >= end)
+            break;
+        left--;
+        backend = atomic_load(&chunk->backend[bounded(i, FLB_SLOTS_PER_CHUNK - 1)]);
+        if (!backend || backend == s->but || (s->now && mark_is_avoided(backend, s->now)))
+            continue;
+        load = bpf_map_lookup_elem(&backend_loads, &backend);
+        if (!load)
+            continue;
+        word = atomic_load((__u64*)&load->open);
+        cost = load_open(word);
+        if (s->clock)
+            cost = pick_response_cost(atomic_load(&load->response), s->mean, s->clock, (__u32)cost);
+        if (s->backend && cost * s->weight >= s->cost * load_weight(word))
+            continue;
+        s->backend = backend;
+        s->left_then = left;
+        s->cost = cost;
+        s->weight = load_weight(word);
+    }
+    s->left = left;
+    s->number = (chunk_index + 1) * FLB_SLOTS_PER_CHUNK;
+    return !left;
 }
 
 /* The one with less load for its weight; of equals the first. */
@@ -113,7 +125,7 @@ __attribute__((noinline)) __u32 pick_least(__u32 service_index, __u32 but)
     __u64* turn = bpf_map_lookup_elem(&service_turns, &service_index);
     struct flb_response_histogram* responses = bpf_map_lookup_elem(&service_responses, &service_index);
     struct pick_search s = {};
-    __u32 length;
+    __u32 length, start;
 
     if (!service || !turn || !responses)
         return 0;
@@ -131,12 +143,14 @@ __attribute__((noinline)) __u32 pick_least(__u32 service_index, __u32 but)
     }
     /* Zero, though the verifier does not know it: until Linux 6.7 it follows a callback for one round alone, and
      * removes what is not reached in that. No backend has number 0, so nobody counts for it. */
-    s.cost = s.weight = load_word(0);
-    s.backend = (__u32)s.cost;
-    s.start = (__u32)(__sync_fetch_and_add(turn, 1) % length);
-    bpf_loop(length < FLB_MOST_COMPARED ? length : FLB_MOST_COMPARED, pick_weigh, &s, 0);
-    if (s.backend && s.place)
-        __sync_fetch_and_add(turn, s.place);
+    s.cost = load_word(0);
+    s.backend = s.weight = (__u32)s.cost;
+    start = (__u32)(__sync_fetch_and_add(turn, 1) % length);
+    s.number = (__u32)(s.directory >> 32) + start;
+    length = s.left = length < FLB_MOST_COMPARED ? length : FLB_MOST_COMPARED;
+    bpf_loop(length / FLB_SLOTS_PER_CHUNK + 3, pick_weigh, &s, 0); /* its own end is the first slot's chunk in part */
+    if (s.backend && length > s.left_then + 1)
+        __sync_fetch_and_add(turn, length - s.left_then - 1);
     return s.backend;
 }
 

@@ -184,7 +184,7 @@ def test_checks_and_reloads_are_counted(two_armed):
 
 def test_a_service_keeps_its_counts_when_a_backend_goes(two_armed):
     network = two_armed.network
-    with Featherlb(network, web(network)) as running:
+    with Featherlb(network, web(network, flows={"max": 16384})) as running:
         fetch(network, 300)
         before = sample(ask(network)[1], "service_connections_total", service="web", direction="in")
         assert before == 300

@@ -139,7 +139,7 @@ def test_dsr_over_a_gateway_is_unresolved_and_the_log_says_why(routed, make_bala
 def web(network, way: str, forward: str) -> dict:
     service = config.service("web", [config.endpoint(one_way.address(4, way), HTTP_PORT) + "/tcp"], network.backends, 4,
                              HTTP_PORT, forward)
-    return config.configuration(network, [service], "tc")
+    return config.configuration(network, [service], "tc", timeouts={"tcp_half_closed": "5s"}, flows={"max": 16384})
 
 
 def test_connections_outlive_a_change_of_mode_and_a_restart(make_balancer):
@@ -169,6 +169,6 @@ def test_connections_outlive_a_change_of_mode_and_a_restart(make_balancer):
                 clients.http_get_many(sock, 3)
                 sock.close()
             wait_for("the old backends to leave", lambda: [backend["state"] for backend in running.status()["services"][0][
-                "backends"]] == ["up"] * 3, timeout=150)
+                "backends"]] == ["up"] * 3, timeout=60)
     finally:
         place.lab.close()

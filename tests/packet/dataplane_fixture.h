@@ -96,11 +96,13 @@ protected:
         EXPECT_FALSE(std::filesystem::exists(options().pins));
     }
 
+    // Programs are loaded when they are first attached: the verifier is what takes most of the time here.
     static DataPlaneOptions options()
     {
         return {.pins = directory_ + "/featherlb",
             .runtime_directory = run_directory_,
-            .sizes = {.flows_max = 1024, .services = 64, .backends = 256, .slots = 4096, .snat_addresses = 64}};
+            .sizes = {.flows_max = 1024, .services = 64, .backends = 256, .slots = 4096, .snat_addresses = 64},
+            .programs = {.xdp = false, .tc = false}};
     }
 
     static DataPlaneOptions ephemeral()
@@ -108,6 +110,15 @@ protected:
         auto result = options();
         result.pins.clear();
         return result;
+    }
+
+    // The program of a name, which is loaded.
+    static ProgramInfo program(const DataPlane& plane, std::string_view name)
+    {
+        for (const ProgramInfo& one : plane.programs())
+            if (one.name == name)
+                return one;
+        throw std::runtime_error(fmt::format("{} is not loaded", name));
     }
 
     static DataPlane open(const DataPlaneOptions& what)

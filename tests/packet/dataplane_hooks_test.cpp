@@ -18,9 +18,9 @@ TEST_F(DataPlaneHooks, VethGetsTcxAndLosesItWithAnEphemeralDataPlane)
         EXPECT_EQ(outcome.driver, "veth");
         EXPECT_THAT(outcome.why, HasSubstr("veth"));
         EXPECT_EQ(flags_of(plane, east_), FLB_IFACE_ATTACHED);
-        EXPECT_THAT(hooks::tcx_programs(east_), ElementsAre(plane.programs()[1].id));
+        EXPECT_THAT(hooks::tcx_programs(east_), ElementsAre(program(plane, "flb_tc").id));
         ASSERT_THAT(plane.attachments(), SizeIs(1));
-        EXPECT_EQ(plane.attachments()[0].program_id, plane.programs()[1].id);
+        EXPECT_EQ(plane.attachments()[0].program_id, program(plane, "flb_tc").id);
     }
     EXPECT_THAT(hooks::tcx_programs(east_), IsEmpty());
 }
@@ -33,16 +33,16 @@ TEST_F(DataPlaneHooks, EachHookReplacesTheOneBefore)
         EXPECT_EQ(xdp.hook, Hook::xdp);
         EXPECT_THAT(xdp.warnings, testing::Contains(HasSubstr("east0: native XDP on veth forgets")));
         EXPECT_EQ(flags_of(plane, east_), FLB_IFACE_ATTACHED | FLB_IFACE_REDIRECT);
-        EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(plane.programs()[0].id));
+        EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(program(plane, "flb_xdp").id));
 
         EXPECT_EQ(attach(plane, Attach::xdp_generic).hook, Hook::xdp_generic);
-        EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(plane.programs()[0].id));
+        EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(program(plane, "flb_xdp").id));
         EXPECT_EQ(flags_of(plane, east_), FLB_IFACE_ATTACHED);
 
         ::setenv("FEATHERLB_NO_TCX", "1", 1);
         EXPECT_EQ(attach(plane, Attach::tc).hook, Hook::clsact);
         EXPECT_THAT(hooks::xdp_programs(east_), IsEmpty());
-        EXPECT_EQ(hooks::filter_program(east_), plane.programs()[1].id);
+        EXPECT_EQ(hooks::filter_program(east_), program(plane, "flb_tc").id);
         ::unsetenv("FEATHERLB_NO_TCX");
 
         if (hooks::has_tcx(east_)) {
@@ -118,10 +118,10 @@ TEST_F(DataPlaneHooks, AForeignXdpProgramIsNamedAndLeftAlone)
     const auto refused = plane.attach({.ifindex = east_, .name = "east0", .mode = Attach::xdp});
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().message,
-        fmt::format("east0 has an XDP program that is not ours: program {} (\"flb_xdp\")", foreign.programs()[0].id));
+        fmt::format("east0 has an XDP program that is not ours: program {} (\"flb_xdp\")", program(foreign, "flb_xdp").id));
     EXPECT_THAT(refused.error().remedy, HasSubstr("ip link set dev east0 xdp off"));
     EXPECT_EQ(flags_of(plane, east_), 0u);
-    EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(foreign.programs()[0].id));
+    EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(program(foreign, "flb_xdp").id));
     run("ip link set dev east0 xdpgeneric off");
 }
 

@@ -16,10 +16,32 @@ TEST_F(DataPlaneTest, FreshMapsHoldNothing)
     EXPECT_THAT(tables->services, IsEmpty());
     EXPECT_THAT(tables->backends, IsEmpty());
     EXPECT_THAT(tables->listeners, IsEmpty());
+    EXPECT_THAT(plane.programs(), IsEmpty());
+}
+
+TEST_F(DataPlaneTest, ProgramsAreLoadedAtOnceOrWhenTheyAreFirstAttached)
+{
+    auto both = ephemeral();
+    both.programs = {};
+    {
+        const auto plane = open(both);
+        ASSERT_THAT(plane.programs(), SizeIs(2));
+        EXPECT_EQ(plane.programs()[0].name, "flb_xdp");
+        EXPECT_EQ(plane.programs()[1].name, "flb_tc");
+        EXPECT_THAT(plane.programs()[1].tag, SizeIs(16));
+    }
+    auto one = ephemeral();
+    one.programs.tc = true;
+    auto plane = open(one);
+    ASSERT_THAT(plane.programs(), SizeIs(1));
+    const ProgramInfo tc = plane.programs()[0];
+    EXPECT_EQ(tc.name, "flb_tc");
+    attach(plane, Attach::tc);
+    EXPECT_THAT(plane.programs(), SizeIs(1));
+    attach(plane, Attach::xdp_generic);
     ASSERT_THAT(plane.programs(), SizeIs(2));
     EXPECT_EQ(plane.programs()[0].name, "flb_xdp");
-    EXPECT_EQ(plane.programs()[1].name, "flb_tc");
-    EXPECT_THAT(plane.programs()[1].tag, SizeIs(16));
+    EXPECT_EQ(plane.programs()[1].id, tc.id) << "loaded once";
 }
 
 TEST_F(DataPlaneTest, WhatIsAppliedIsReadBack)
@@ -207,8 +229,7 @@ TEST_F(DataPlaneTest, AKilledDaemonsDataPlaneIsAdoptedWithoutDetaching)
         const auto outcome = attach(plane, mode);
         EXPECT_TRUE(outcome.adopted) << to_string(outcome.hook);
         ASSERT_THAT(plane.attachments(), SizeIs(1));
-        const auto index = mode == Attach::tc ? 1u : 0u;
-        EXPECT_EQ(plane.attachments()[0].program_id, plane.programs()[index].id);
+        EXPECT_EQ(plane.attachments()[0].program_id, program(plane, mode == Attach::tc ? "flb_tc" : "flb_xdp").id);
         apply(plane, Tables{}); // slices were found again
         EXPECT_THAT(plane.detach_others({}).value(), testing::Not(IsEmpty()));
         EXPECT_THAT(hooks::xdp_programs(east_), IsEmpty());
