@@ -13,7 +13,6 @@ using namespace flow_entry;
 namespace {
 
 constexpr std::int32_t orphan_grace = 2; // ticks
-constexpr std::size_t sets_ahead = 8;
 
 bool free_entry(__u64& control, std::uint64_t seen)
 {
@@ -83,9 +82,6 @@ void Sweeper::sweep_set(
     std::span<Set> sets, std::size_t index, std::uint32_t now, std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts)
 {
     Set& set = sets[index];
-    if (index + sets_ahead < sets.size()) // the loop waits for memory and for nothing else
-        for (const auto& entry : sets[index + sets_ahead].way)
-            __builtin_prefetch(&entry.f.ctl);
     const bool locked = load(set.way[0].f.ctl) & FLB_CTL_LOCK;
     for (auto& entry : set.way) {
         flb_flow& flow = entry.f;
