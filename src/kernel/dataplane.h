@@ -107,7 +107,7 @@ public:
     [[nodiscard]] const std::vector<std::string>& warnings() const; // of open(), worth a line in the log each
     [[nodiscard]] DataPlaneSizes sizes() const;                     // as they are; an adopted map keeps its size
     [[nodiscard]] Limits limits() const;                            // for make_tables
-    [[nodiscard]] std::vector<ProgramInfo> programs() const; // those that are loaded, XDP first
+    [[nodiscard]] std::vector<ProgramInfo> programs() const;        // those that are loaded, XDP first
 
     // What is in the maps. Timeouts are kept in ticks, so one read back may be a second longer than it was set.
     [[nodiscard]] Result<Tables> read() const;

@@ -117,8 +117,9 @@ TEST_F(DataPlaneHooks, AForeignXdpProgramIsNamedAndLeftAlone)
     ASSERT_TRUE(plane.set_interface({.ifindex = east_, .name = "east0"}));
     const auto refused = plane.attach({.ifindex = east_, .name = "east0", .mode = Attach::xdp});
     ASSERT_FALSE(refused);
-    EXPECT_EQ(refused.error().message,
-        fmt::format("east0 has an XDP program that is not ours: program {} (\"flb_xdp\")", program(foreign, "flb_xdp").id));
+    EXPECT_EQ(
+        refused.error().message, fmt::format("east0 has an XDP program that is not ours: program {} (\"flb_xdp\")",
+                                     program(foreign, "flb_xdp").id));
     EXPECT_THAT(refused.error().remedy, HasSubstr("ip link set dev east0 xdp off"));
     EXPECT_EQ(flags_of(plane, east_), 0u);
     EXPECT_THAT(hooks::xdp_programs(east_), ElementsAre(program(foreign, "flb_xdp").id));
