@@ -183,9 +183,7 @@ protected:
         const std::uint64_t before = counter ? count(*counter) : 0, all = all_counts();
         EXPECT_TRUE(same(to_bytes(outer), run(outer)));
         EXPECT_EQ(all_counts(), all + (counter ? 1 : 0));
-        if (counter) {
-            EXPECT_EQ(count(*counter), before + 1);
-        }
+        EXPECT_EQ(counter ? count(*counter) : 1, before + 1);
     }
 
     std::optional<Decapsulator> decap_;
