@@ -20,7 +20,7 @@ namespace {
 using namespace featherlb::bench;
 
 struct Options {
-    bool quick = false, list = false;
+    bool quick = false, list = false, profile = false;
     std::string json_file, guard_file;
     std::vector<std::string> only;
     int rounds = 0;
@@ -63,6 +63,7 @@ int main(int argc, char** argv)
     app.add_option("--json", options.json_file, "write the figures there");
     app.add_option("--guard", options.guard_file,
         "count instructions instead of measuring time, and fail where they are over a tenth more than in this file");
+    app.add_flag("--profile", options.profile, "count instructions by the files and lines of bpf/ that they come from");
     app.add_option("--only", options.only, "rows with this in their ids, and floors; may be given several times");
     app.add_option("--rounds", options.rounds, "interleaved rounds; medians are reported (9, --quick: 7)");
     app.add_option("--repeat", options.repeat, "packets a row and round (1,000,000, --quick: 250,000)");
@@ -83,6 +84,10 @@ int main(int argc, char** argv)
         effort.packets = options.repeat;
     Session session(cases, effort);
     session.verify();
+    if (options.profile) {
+        profile(session);
+        return 0;
+    }
     if (!options.guard_file.empty())
         return guard(session, options.guard_file) ? 0 : 1;
     const int rounds = options.rounds > 0 ? options.rounds : options.quick ? 7 : 9;

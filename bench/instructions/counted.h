@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <linux/bpf.h>
 
@@ -23,6 +24,8 @@ public:
     CountedProgram& operator=(CountedProgram&&) noexcept;
 
     [[nodiscard]] std::span<const bpf_insn> instructions() const;
+    // Where in bpf/ each instruction comes from, inlined functions included: "flow.h:81".
+    [[nodiscard]] std::span<const std::string> places() const;
 
 private:
     struct State;

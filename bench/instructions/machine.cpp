@@ -336,6 +336,7 @@ std::uint64_t Machine::execute(std::size_t at)
 
         if (++cost_->instructions > most_instructions)
             give_up("came to no end");
+        cost_->visits[pc]++;
         if (r_[10] > address_of(stack_.data() + stack_.size()))
             give_up("came too deep");
         switch (BPF_CLASS(insn.code)) {
@@ -383,6 +384,7 @@ std::uint64_t Machine::execute(std::size_t at)
 std::uint32_t Machine::run(std::vector<std::uint8_t>& frame, std::uint32_t ifindex, Cost& cost)
 {
     cost_ = &cost;
+    cost.visits.resize(program_.size());
     packet_.assign(frame.size() + 2 * room, 0);
     std::memcpy(packet_.data() + room, frame.data(), frame.size());
     data_ = address_of(packet_.data() + room);

@@ -18,8 +18,9 @@ namespace featherlb::bench {
 
 struct Cost {
     std::uint64_t instructions = 0;
-    std::uint64_t lookups = 0;     // of maps; arrays, which the kernel inlines, among them
-    std::set<std::uint64_t> lines; // cache lines of maps that were read or written
+    std::uint64_t lookups = 0;         // of maps; arrays, which the kernel inlines, among them
+    std::set<std::uint64_t> lines;     // cache lines of maps that were read or written
+    std::vector<std::uint32_t> visits; // of each instruction of the program
 };
 
 class Machine {

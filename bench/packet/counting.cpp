@@ -41,4 +41,15 @@ Cost Session::count(Row& row)
     return least;
 }
 
+std::map<std::string, std::uint64_t> Session::profile(Row& row)
+{
+    const Cost cost = count(row);
+    const auto places = counted_.at(row.program).places();
+    std::map<std::string, std::uint64_t> result;
+    for (std::size_t i = 0; i < cost.visits.size(); i++)
+        if (cost.visits[i])
+            result[places[i]] += cost.visits[i];
+    return result;
+}
+
 } // namespace featherlb::bench

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "guard.h"
 
+#include <algorithm>
 #include <fstream>
+#include <functional>
 #include <map>
+#include <vector>
 
 #include <sys/utsname.h>
 
@@ -29,6 +32,12 @@ std::map<std::string, std::uint64_t> sizes_of(const DataPlane& plane)
     return sizes;
 }
 
+// Where many connections are, how many entries are looked at is up to the table's random seed.
+bool is_counted(const Row& row)
+{
+    return row.what.hook == Hook::xdp && row.balancer && row.what.fill != Fill::full && row.what.flows <= 1;
+}
+
 nlohmann::ordered_json read(const std::string& file)
 {
     std::ifstream in(file);
@@ -43,8 +52,7 @@ bool guard(Session& session, const std::string& file)
     std::map<std::string, std::uint64_t> counts;
     std::map<std::string, std::string> touched;
     for (Row& row : session.rows()) {
-        // Where many connections are, how many entries are looked at is up to the table's random seed.
-        if (row.what.hook != Hook::xdp || !row.balancer || row.what.fill == Fill::full || row.what.flows > 1)
+        if (!is_counted(row))
             continue;
         const Cost cost = session.count(row);
         counts[row.what.id()] = cost.instructions;
@@ -76,6 +84,36 @@ bool guard(Session& session, const std::string& file)
     if (changed)
         std::ofstream(file + ".new") << now.dump(1) << '\n';
     return good;
+}
+
+void profile(Session& session)
+{
+    constexpr std::size_t most_lines = 40;
+    const auto print = [](const std::map<std::string, std::uint64_t>& counts, std::uint64_t all,
+                           std::size_t most_shown) {
+        std::vector<std::pair<std::uint64_t, std::string>> sorted;
+        for (const auto& [name, count] : counts)
+            sorted.emplace_back(count, name);
+        std::ranges::sort(sorted, std::greater{});
+        sorted.resize(std::min(sorted.size(), most_shown));
+        for (const auto& [count, name] : sorted)
+            fmt::print("  {:>5}  {:>3} %  {}\n", count, count * 100 / all, name);
+    };
+    for (Row& row : session.rows()) {
+        if (!is_counted(row))
+            continue;
+        const auto by_line = session.profile(row);
+        std::map<std::string, std::uint64_t> by_file;
+        std::uint64_t all = 0;
+        for (const auto& [place, count] : by_line) {
+            by_file[place.substr(0, place.find(':'))] += count;
+            all += count;
+        }
+        fmt::print("{}: {} instructions\n", row.what.id(), all);
+        print(by_file, all, by_file.size());
+        fmt::print("  the lines with most:\n");
+        print(by_line, all, most_lines);
+    }
 }
 
 } // namespace featherlb::bench

@@ -13,4 +13,7 @@ namespace featherlb::bench {
 // something has shrunk by more than a tenth, the counts are written to FILE.new.
 [[nodiscard]] bool guard(Session& session, const std::string& file);
 
+// Prints where a packet's instructions come from, by the files of bpf/: the steps of the pipeline.
+void profile(Session& session);
+
 } // namespace featherlb::bench

@@ -29,6 +29,8 @@ public:
     // A packet of the row, executed instruction by instruction; of several tries the least, as ages are renewed once a
     // second. XDP alone.
     [[nodiscard]] Cost count(Row& row);
+    // The same by the lines of bpf/ that the instructions come from: "flow.h:81".
+    [[nodiscard]] std::map<std::string, std::uint64_t> profile(Row& row);
     [[nodiscard]] std::vector<Row>& rows() { return rows_; }
 
 private:
