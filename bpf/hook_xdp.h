@@ -166,12 +166,10 @@ FLB_INLINE int hook_express_is_for_us(hook_context* context, const void* data, c
     return (*(const __u64*)data ^ atomic_load_word(in)) << 16 == 0;
 }
 
-FLB_INLINE __u32 hook_express_frame(hook_context* context, const void* data, const void* end)
+/* Has the frame so many bytes? */
+FLB_INLINE int hook_express_holds(hook_context* context, const void* data, const void* end, __u32 bytes)
 {
-    long frame = end - data;
-
-    asm volatile("" : "+r"(frame)); /* as in hook_frame */
-    return (__u32)frame;
+    return data + bytes <= end;
 }
 
 FLB_INLINE int hook_express_ready(hook_context* context)
