@@ -88,7 +88,7 @@ bool guard(Session& session, const std::string& file)
 
 void profile(Session& session)
 {
-    constexpr std::size_t most_lines = 40;
+    constexpr std::size_t most_lines = 12;
     const auto print = [](const std::map<std::string, std::uint64_t>& counts, std::uint64_t all,
                            std::size_t most_shown) {
         std::vector<std::pair<std::uint64_t, std::string>> sorted;
