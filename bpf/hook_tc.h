@@ -147,9 +147,9 @@ FLB_INLINE int hook_express_is_for_us(hook_context* context, const void* data, c
     return hook_is_for_us(context, in);
 }
 
-FLB_INLINE int hook_express_holds(hook_context* context, const void* data, const void* end, __u32 bytes)
+FLB_INLINE __u32 hook_express_frame(hook_context* context, const void* data, const void* end)
 {
-    return bytes <= hook_frame(context);
+    return hook_frame(context);
 }
 
 FLB_INLINE int hook_express_ready(hook_context* context)

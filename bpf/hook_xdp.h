@@ -166,10 +166,12 @@ FLB_INLINE int hook_express_is_for_us(hook_context* context, const void* data, c
     return (*(const __u64*)data ^ atomic_load_word(in)) << 16 == 0;
 }
 
-/* Has the frame so many bytes? */
-FLB_INLINE int hook_express_holds(hook_context* context, const void* data, const void* end, __u32 bytes)
+FLB_INLINE __u32 hook_express_frame(hook_context* context, const void* data, const void* end)
 {
-    return data + bytes <= end;
+    long frame = end - data;
+
+    asm volatile("" : "+r"(frame)); /* as in hook_frame */
+    return (__u32)frame;
 }
 
 FLB_INLINE int hook_express_ready(hook_context* context)
