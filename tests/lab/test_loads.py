@@ -47,6 +47,9 @@ class Watch:
 
     def __init__(self, balancer, network):
         self.balancer, self.names = balancer, [host.name for host in network.backends]
+        # Until its neighbour answers, a backend is unresolved and the others have its connections.
+        wait_for("the way to each backend", lambda: all(
+            backend["state"] != "unresolved" for backend in self.status()["services"][0]["backends"]))
 
     def status(self) -> dict:
         channel = http.client.HTTPConnection("localhost")
