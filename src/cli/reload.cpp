@@ -19,29 +19,12 @@ int exit_code(const std::string& result)
     return result == "invalid" ? exit_invalid : exit_failed;
 }
 
-} // namespace
-
-int plan(const Arguments& arguments, Streams streams)
+// Asks for what reads the configuration and prints what `done` makes of the answer, or why there is nothing of the kind
+// and what `undone` makes of the exit code.
+template <typename Done, typename Undone>
+int ask_and_say(const Arguments& arguments, const Question& question, Streams streams, Done done, Undone undone)
 {
-    const auto asked = ask_daemon(arguments, {"GET", "/v1/plan", {}}, streams);
-    if (const int* code = std::get_if<int>(&asked))
-        return *code;
-    const auto& json = std::get<nlohmann::json>(asked);
-    const int code = exit_code(json.value("result", ""));
-    if (code != exit_ok)
-        streams.err << json.value("text", "") << '\n';
-    if (arguments.json)
-        print(streams.out, json);
-    else if (code == exit_ok)
-        streams.out << json.value("text", "");
-    else
-        streams.err << "featherlb: a reload would change nothing, for this reason\n";
-    return code;
-}
-
-int reload(const Arguments& arguments, Streams streams)
-{
-    const auto asked = ask_daemon(arguments, {"POST", "/v1/reload", {}}, streams);
+    const auto asked = ask_daemon(arguments, question, streams);
     if (const int* unreachable = std::get_if<int>(&asked))
         return *unreachable;
     const auto& json = std::get<nlohmann::json>(asked);
@@ -51,12 +34,33 @@ int reload(const Arguments& arguments, Streams streams)
     if (arguments.json)
         print(streams.out, json);
     else if (code == exit_ok)
-        streams.out << fmt::format(
-            "{}: reloaded, {} rows of the tables changed\n", json.value("file", ""), json.value("changes", 0));
+        streams.out << done(json);
     else
-        streams.err << fmt::format(
-            "featherlb: the reload {}\n", code == exit_invalid ? "was refused: nothing was changed" : "failed");
+        streams.err << undone(code);
     return code;
+}
+
+} // namespace
+
+int plan(const Arguments& arguments, Streams streams)
+{
+    return ask_and_say(
+        arguments, {"GET", "/v1/plan", {}}, streams, [](const nlohmann::json& json) { return json.value("text", ""); },
+        [](int) { return "featherlb: a reload would change nothing, for this reason\n"; });
+}
+
+int reload(const Arguments& arguments, Streams streams)
+{
+    return ask_and_say(
+        arguments, {"POST", "/v1/reload", {}}, streams,
+        [](const nlohmann::json& json) {
+            return fmt::format(
+                "{}: reloaded, {} rows of the tables changed\n", json.value("file", ""), json.value("changes", 0));
+        },
+        [](int code) {
+            return fmt::format(
+                "featherlb: the reload {}\n", code == exit_invalid ? "was refused: nothing was changed" : "failed");
+        });
 }
 
 } // namespace featherlb::cli

@@ -28,6 +28,13 @@ constexpr flb_field field(std::string_view name, std::size_t offset, std::size_t
     field(#record "." #member, offsetof(record, part.member), sizeof(decltype(record::part)::member))
 #define KEY(record, member)                                                                                            \
     field(#record ".key." #member, offsetof(record, key.member), sizeof(decltype(record::key)::member))
+// An entry of the flow table, whose fields have the same names for both families.
+#define FLOW(record)                                                                                                   \
+    RECORD(record), WITHIN(record, f, ctl), WITHIN(record, f, backend), WITHIN(record, f, pair),                       \
+        WITHIN(record, f, sport), WITHIN(record, f, dport), WITHIN(record, f, addresses_delta),                        \
+        WITHIN(record, f, ports_delta), WITHIN(record, f, hop), WITHIN(record, f, aux), KEY(record, saddr),            \
+        KEY(record, daddr), KEY(record, sport), KEY(record, dport), KEY(record, protocol), FIELD(record, saddr),       \
+        FIELD(record, daddr)
 // NOLINTEND(bugprone-macro-parentheses)
 
 constexpr std::array our_rows = {
@@ -120,40 +127,8 @@ constexpr std::array our_rows = {
     RECORD(flb_drop_counters),
     FIELD(flb_drop_counters, packets),
     FIELD(flb_drop_counters, events),
-    RECORD(flb_flow4),
-    WITHIN(flb_flow4, f, ctl),
-    WITHIN(flb_flow4, f, backend),
-    WITHIN(flb_flow4, f, pair),
-    WITHIN(flb_flow4, f, sport),
-    WITHIN(flb_flow4, f, dport),
-    WITHIN(flb_flow4, f, addresses_delta),
-    WITHIN(flb_flow4, f, ports_delta),
-    WITHIN(flb_flow4, f, hop),
-    WITHIN(flb_flow4, f, aux),
-    KEY(flb_flow4, saddr),
-    KEY(flb_flow4, daddr),
-    KEY(flb_flow4, sport),
-    KEY(flb_flow4, dport),
-    KEY(flb_flow4, protocol),
-    FIELD(flb_flow4, saddr),
-    FIELD(flb_flow4, daddr),
-    RECORD(flb_flow6),
-    WITHIN(flb_flow6, f, ctl),
-    WITHIN(flb_flow6, f, backend),
-    WITHIN(flb_flow6, f, pair),
-    WITHIN(flb_flow6, f, sport),
-    WITHIN(flb_flow6, f, dport),
-    WITHIN(flb_flow6, f, addresses_delta),
-    WITHIN(flb_flow6, f, ports_delta),
-    WITHIN(flb_flow6, f, hop),
-    WITHIN(flb_flow6, f, aux),
-    KEY(flb_flow6, saddr),
-    KEY(flb_flow6, daddr),
-    KEY(flb_flow6, sport),
-    KEY(flb_flow6, dport),
-    KEY(flb_flow6, protocol),
-    FIELD(flb_flow6, saddr),
-    FIELD(flb_flow6, daddr),
+    FLOW(flb_flow4),
+    FLOW(flb_flow6),
 };
 
 #undef RECORD
