@@ -2,7 +2,9 @@
 /*
  * The programs in front of the one that is measured, for either hook. BPF_PROG_TEST_RUN with repeat does not reset the
  * packet, so these restore the headers from a template, give the packet the next client of the rotation, and tail-call
- * the unmodified program. On XDP, a program that changed the packet's size is undone first; on TC only programs that
+ * the unmodified program. What was just stored a word at a time stalls loads of other widths for some ten cycles each,
+ * which packets from a network card, or from another processor, do not; an atomic operation waits until the stores are
+ * done, for the floors as for everything else. On XDP, a program that changed the packet's size is undone first; on TC only programs that
  * keep the size can be measured. Behind them: the floors that need no memory.
  */
 #include <linux/bpf.h>
@@ -58,6 +60,8 @@ static inline __attribute__((always_inline)) int restore(struct harness_state* s
             return 0;
         *destination = __builtin_bswap32(s->destination_base + n);
     }
+    if (s->drained)
+        __sync_fetch_and_add(&s->packets, 1);
     return 1;
 }
 

@@ -27,7 +27,8 @@ struct harness_state {
     __u32 next_destination;
     __u32 destination_offset; /* of the last 32 bits */
     __u32 destination_base;   /* host byte order */
-    __u32 pad;
+    __u32 drained;            /* each packet begins when its stores are done */
+    __u64 packets;
 };
 
 #endif

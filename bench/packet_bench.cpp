@@ -20,7 +20,7 @@ namespace {
 using namespace featherlb::bench;
 
 struct Options {
-    bool quick = false, list = false, profile = false;
+    bool quick = false, list = false, profile = false, undrained = false;
     std::string json_file, guard_file;
     std::vector<std::string> only;
     int rounds = 0;
@@ -67,6 +67,7 @@ int main(int argc, char** argv)
     app.add_option("--only", options.only, "rows with this in their ids, and floors; may be given several times");
     app.add_option("--rounds", options.rounds, "interleaved rounds; medians are reported (9, --quick: 7)");
     app.add_option("--repeat", options.repeat, "packets a row and round (1,000,000, --quick: 250,000)");
+    app.add_flag("--undrained", options.undrained, "packets begin while the harness still stores them");
     CLI11_PARSE(app, argc, argv);
     const std::vector<Case> cases = choose(options);
     if (options.list) {
@@ -82,6 +83,7 @@ int main(int argc, char** argv)
         effort = {.packets = 250'000, .opened = 10'000};
     if (options.repeat)
         effort.packets = options.repeat;
+    effort.drained = !options.undrained;
     Session session(cases, effort);
     session.verify();
     if (options.profile) {

@@ -17,14 +17,18 @@ FLB_INLINE struct flb_backend_counters* backend_counters_of(__u32 backend)
     return bpf_map_lookup_elem(&backend_counters, &index);
 }
 
+FLB_INLINE void count_in(struct flb_backend_counters* counters, __u32 direction, __u32 bytes)
+{
+    counters->packets[direction & 1]++;
+    counters->bytes[direction & 1] += bytes;
+}
+
 FLB_INLINE void count_packet(__u32 backend, __u32 direction, __u32 bytes)
 {
     struct flb_backend_counters* counters = backend_counters_of(backend);
 
-    if (!counters)
-        return;
-    counters->packets[direction & 1]++;
-    counters->bytes[direction & 1] += bytes;
+    if (counters)
+        count_in(counters, direction, bytes);
 }
 
 FLB_INLINE void count_connection(__u32 backend)

@@ -15,25 +15,50 @@
 #include "parse.h"
 #include "tunnel.h"
 
-#define EXPRESS_OFF (-100) /* no verdict of a hook */
 #define EXPRESS_L3 sizeof(struct ethhdr)
 #define EXPRESS_L4(v6) (EXPRESS_L3 + ((v6) ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)))
 #define EXPRESS_FLAGS (TCP_SYN | TCP_FIN | TCP_RST)
 
+/* Neighbouring fields judged as one word of the packet, written here in the order in which they stand there. */
+#define EXPRESS_LINK swap32(0xffffff00u) /* at 12: EtherType, version and length of the header */
+#define EXPRESS_LINK_IPV4 swap32(0x08004500u)
+#define EXPRESS_LINK6 swap32(0xfffff000u)
+#define EXPRESS_LINK_IPV6 swap32(0x86dd6000u)
+#define EXPRESS_WHOLE swap32(0x3fff00ffu) /* at 20: no fragment, TTL, protocol */
+#define EXPRESS_TTL swap32(0x0000fe00u)   /* at least two */
+#define EXPRESS_NEXT6 swap32(0x0000ff00u) /* at 18: length, next header, hop limit */
+#define EXPRESS_TTL6 swap32(0x000000feu)
+
 #define HOP_MAC 0xffffffffffffULL /* of a hop's first word */
 #define HOP_LINK_SHIFT 48
 
+/* What stays the same from step to step. `v6` and `protocol` are known to the compiler wherever they are asked. */
 struct express {
-    struct flow_key key;
+    hook_context* context;
+    void* data;
+    const void* end;
+    __u64 ports;   /* the key's word of ports and protocol */
+    __u64 link;    /* where it came in, as in struct flb_hop */
+    __u32 now;     /* tick */
     __u32 length;  /* of the IP packet */
     __u32 segment; /* largest that it becomes on the wire */
-    __u8 protocol;
+    int verdict;
 };
 
-/* A hop without tags: where the frame came from. */
-FLB_INLINE __u64 express_from(const void* data, __u32 ifindex)
+FLB_INLINE __u32 express_word(const void* p)
 {
-    return (replay_word(data + ETH_ALEN) & HOP_MAC) | (__u64)(ifindex & FLB_LINK_SLOT) << HOP_LINK_SHIFT;
+    return *(const __u32*)p;
+}
+
+FLB_INLINE const void* express_addresses(const int v6, const struct express* x)
+{
+    return x->data + EXPRESS_L3 + (v6 ? offsetof(struct ipv6hdr, saddr) : offsetof(struct iphdr, saddr));
+}
+
+/* A hop without tags: where the frame came from. */
+FLB_INLINE __u64 express_from(const struct express* x)
+{
+    return replay_word(x->data + ETH_ALEN - 2) >> 16 | x->link << HOP_LINK_SHIFT;
 }
 
 FLB_INLINE int express_is_tagged(__u64 hop)
@@ -41,110 +66,125 @@ FLB_INLINE int express_is_tagged(__u64 hop)
     return (hop >> HOP_LINK_SHIFT & FLB_LINK_TAGS) != 0;
 }
 
-/* TCP or UDP at `l4`, of which eight bytes are there; `payload`: bytes of the IP packet from there on. */
-FLB_INLINE int express_transport(const void* l4, const void* end, __u32 payload, struct express* x, __u32* header)
+FLB_INLINE __u64 express_hash(const int v6, const struct express* x)
 {
-    if (x->protocol == IPPROTO_TCP) {
-        const __u8* tcp = l4;
+    struct flow_key key;
 
-        if ((const void*)(tcp + sizeof(struct tcphdr)) > end)
-            return EXPRESS_OFF;
-        *header = (tcp[12] >> 4) * 4;
-        return *header < sizeof(struct tcphdr) || *header > payload || (tcp[13] & EXPRESS_FLAGS) ? EXPRESS_OFF : 0;
-    }
-    *header = sizeof(struct udphdr);
-    return swap16(((const __be16*)l4)[2]) < *header || swap16(((const __be16*)l4)[2]) > payload ? EXPRESS_OFF : 0;
+    key.w[v6 ? 0 : 1] = x->ports;
+    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
+        key.w[v6 ? i + 1 : i] = replay_word(express_addresses(v6, x) + i * 8);
+    return flow_hash(v6, &key);
 }
 
-/* The key, or STEP_PASS for what is not ours, as in parse.h. The headers are there, up to eight bytes of the
- * transport's. */
-FLB_INLINE int express_parse(const int v6, hook_context* context, const void* data, const void* end, struct express* x)
+/* The key is compared where it lies in the packet: kept from the hash it would have to be kept on the stack. */
+FLB_INLINE int express_is_key(const int v6, const struct express* x, struct flb_flow* f)
 {
-    const void* l3 = data + EXPRESS_L3;
-    const void* l4 = data + EXPRESS_L4(v6);
-    __u32 header;
-    int step;
-
-    if (v6) {
-        const struct ipv6hdr* ip = l3;
-        const __u32* words = (const __u32*)&ip->saddr;
-
-        x->protocol = ip->nexthdr;
-        if (x->protocol != IPPROTO_TCP && x->protocol != IPPROTO_UDP)
-            return EXPRESS_OFF;
-        if (!may_be_ours(flb_fold_ipv6(words[0], words[1], words[2], words[3]),
-                flb_fold_ipv6(words[4], words[5], words[6], words[7])))
-            return STEP_PASS;
-        if ((((const __u8*)ip)[0] >> 4) != 6 || ip->hop_limit <= 1 || !ip->payload_len)
-            return EXPRESS_OFF;
-        x->length = swap16(ip->payload_len) + sizeof(*ip);
-        for (int i = 0; i < 4; i++)
-            x->key.w[i + 1] = replay_word((const char*)&ip->saddr + i * 8);
-    } else {
-        const struct iphdr* ip = l3;
-
-        x->protocol = ip->protocol;
-        if (x->protocol != IPPROTO_TCP && x->protocol != IPPROTO_UDP)
-            return EXPRESS_OFF;
-        if (!may_be_ours(ip->saddr, ip->daddr))
-            return STEP_PASS;
-        if (((const __u8*)ip)[0] != 0x45 || ip->ttl <= 1 || (ip->frag_off & IP_FRAGMENT_BITS))
-            return EXPRESS_OFF;
-        x->length = swap16(ip->tot_len);
-        x->key.w[0] = replay_word(&ip->saddr);
-    }
-    if (x->length < EXPRESS_L4(v6) - EXPRESS_L3 || x->length > hook_express_frame(context, data, end) - EXPRESS_L3)
-        return EXPRESS_OFF;
-    step = express_transport(l4, end, x->length - (EXPRESS_L4(v6) - EXPRESS_L3), x, &header);
-    if (step)
-        return step;
-    x->key.w[v6 ? 0 : 1] = parse_ports_word(*(const __be32*)l4, x->protocol);
-    x->segment = hook_express_segment(context, x->length, EXPRESS_L4(v6) - EXPRESS_L3 + header);
-    return STEP_NEXT;
+    if (atomic_load(&flow_words(f)[v6 ? 0 : 1]) != x->ports)
+        return 0;
+    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
+        if (atomic_load(&flow_words(f)[v6 ? i + 1 : i]) != atomic_load_word(express_addresses(v6, x) + i * 8))
+            return 0;
+    return 1;
 }
 
-FLB_INLINE int express_drop(__u32 reason)
+/* A live entry of this key, or one that died in this tick; its control word. */
+FLB_INLINE struct flb_flow* express_find_in_set(
+    const int v6, const struct express* x, struct flb_flow* first, __u32 start, __u64* ctl)
+{
+    FLOW_UNROLLED
+    for (__u32 i = 0; i < FLB_WAYS; i++) {
+        struct flb_flow* f = flow_way(v6, first, start + i);
+
+        *ctl = atomic_load(&f->ctl);
+        atomic_order_loads(flow_load()->weak_memory);
+        if (express_is_key(v6, x, f) && ((__u32)*ctl == x->now || flow_is_live(*ctl)))
+            return f;
+    }
+    return 0;
+}
+
+/* As flow_find_hashed; the entry's index, too. */
+FLB_INLINE struct flb_flow* express_find(
+    const int v6, struct express* x, __u64 hash, __u64* ctl, struct flb_flow** first, __u32* set)
+{
+    struct flb_flow* f;
+
+    *set = flow_first_set(v6, hash);
+    *first = flow_first_way(v6, *set);
+    if (!*first)
+        return 0;
+    x->now = flow_now();
+    f = express_find_in_set(v6, x, *first, (__u32)hash, ctl);
+    if (f || !(atomic_load(&(*first)->ctl) & FLB_CTL_MARK))
+        return f;
+    *set = flow_second_set(v6, hash);
+    *first = flow_first_way(v6, *set);
+    return *first ? express_find_in_set(v6, x, *first, (__u32)hash, ctl) : 0;
+}
+
+/* The client's first packet in a tick: what follow_age does. */
+FLB_INLINE int express_tick(
+    const int v6, const struct express* x, struct flb_flow* f, const struct flb_flow* first, __u32 set, __u64* ctl)
+{
+    const __u32 way = (__u32)((const char*)f - (const char*)first) / FLOW_ENTRY_SIZE(v6);
+    const __u64 before = *ctl;
+
+    if (follow_tick(v6, set * FLB_WAYS + way, before, x->now))
+        return 0;
+    *ctl = atomic_load(&f->ctl);
+    return flow_generation(*ctl) == flow_generation(before) && flow_state(*ctl) == flow_state(before);
+}
+
+FLB_INLINE int express_drop(struct express* x, __u32 reason)
 {
     count_drop(reason);
-    return HOOK_DROP;
+    x->verdict = HOOK_DROP;
+    return 1;
 }
 
-/* By a recipe, as hook_rewrite does it. `ports`: new ports and both deltas, as in struct flb_flow. */
-FLB_INLINE int express_rewrite(const int v6, hook_context* context, const struct express* x, const __u64* addresses,
-    __u64 ports, __u64 to, const struct flb_iface* out)
+/* By a recipe, as hook_rewrite does it. The entry is read behind all that could let the packet take the long way. */
+FLB_INLINE int express_rewrite(const int v6, const __u8 protocol, struct express* x, struct flb_flow* f, __u64 ctl,
+    __u32 direction, __u64 to, const struct flb_iface* out)
 {
-    const __u32 addresses_delta = ports >> 32 & 0xffff, ports_delta = (__u32)(ports >> 48);
-    void* data;
+    struct flb_backend_counters* counters = backend_counters_of(atomic_load(&f->backend));
+    __u64 addresses[4], ports;
 
-    if (hook_correct_check(context, EXPRESS_L4(v6), x->protocol, addresses_delta, ports_delta, &data))
-        return express_drop(FLB_DROP_rewrite_failed);
-    replay_macs_of(data, to, out);
-    replay_network_at(v6, data + EXPRESS_L3, addresses, addresses_delta);
-    *(__u32*)(data + EXPRESS_L4(v6)) = (__u32)ports;
-    return hook_send_straight(context, out);
+    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
+        addresses[i] = atomic_load(&flow_words(f)[FLOW_KEY_WORDS(v6) + i]);
+    ports = atomic_load_word(&f->sport); /* both deltas are in it */
+    atomic_order_loads(flow_load()->weak_memory);
+    if (!counters || atomic_load(&f->ctl) != ctl) /* torn, perhaps: see flow_is_whole */
+        return 0;
+    count_in(counters, direction, x->length);
+    if (hook_express_check(
+            x->context, EXPRESS_L4(v6), protocol, ports >> 32 & 0xffff, (__u32)(ports >> 48), &x->data))
+        return express_drop(x, FLB_DROP_rewrite_failed);
+    replay_macs_of(x->data, to, out);
+    replay_network_at(v6, x->data + EXPRESS_L3, addresses, ports >> 32 & 0xffff);
+    *(__u32*)(x->data + EXPRESS_L4(v6)) = (__u32)ports;
+    x->verdict = hook_send_straight(x->context, out);
+    return 1;
 }
 
 /* To an `ipip` backend whose address is IPv6 if `outer6`, as tunnel.h does it. */
-FLB_INLINE int express_tunnel(const int v6, const int outer6, hook_context* context, const struct express* x,
-    __u64 hash, __u32 number, const struct flb_backend* backend, __u64 to, const struct flb_iface* out)
+FLB_INLINE int express_tunnel(const int v6, const int outer6, struct express* x, __u64 hash, __u32 number,
+    const struct flb_backend* backend, __u64 to, const struct flb_iface* out)
 {
     const __u32 outer = outer6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
     const __u8 protocol = v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
-    struct ethhdr* eth = hook_data(context);
+    struct ethhdr* eth = x->data;
     __u64 source[2];
     __u32 service;
 
     if (tunnel_source(outer6, backend, hash, source))
-        return EXPRESS_OFF;
-    if ((void*)eth + EXPRESS_L4(0) > hook_end(context))
-        return EXPRESS_OFF;
+        return 0;
     service = v6 ? swap32(*(__be32*)(eth + 1)) >> 20 & 0xff : ((__u8*)(eth + 1))[1];
-    if (hook_express_grow(context, outer))
-        return EXPRESS_OFF;
+    if (hook_express_grow(x->context, outer))
+        return 0;
     count_packet(number, FROM_CLIENT, x->length);
-    eth = hook_data(context);
-    if ((void*)eth + EXPRESS_L4(v6) + outer > hook_end(context))
-        return express_drop(FLB_DROP_rewrite_failed);
+    eth = hook_data(x->context);
+    if ((void*)eth + EXPRESS_L4(v6) + outer > hook_end(x->context))
+        return express_drop(x, FLB_DROP_rewrite_failed);
     replay_macs_of(eth, to, out);
     eth->h_proto = outer6 ? swap16(ETH_P_IPV6) : swap16(ETH_P_IP);
     replay_ttl_at(v6, (void*)(eth + 1) + outer);
@@ -152,113 +192,187 @@ FLB_INLINE int express_tunnel(const int v6, const int outer6, hook_context* cont
         tunnel_header6(eth + 1, x->length, service, protocol, source, hash, &backend->address);
     else
         tunnel_header4(eth + 1, x->length, service, protocol, (__be32)source[0], *(const __be32*)&backend->address);
-    return hook_send(context, out);
+    x->verdict = hook_send(x->context, out);
+    return 1;
+}
+
+/* Keys live in functions of their own: in one with several ways out they keep the compiler from joining these. They are
+ * on the stack because Linux 6.1 takes them from no other memory. */
+FLB_INLINE struct flb_iface* express_iface(__u32 slot)
+{
+    return bpf_map_lookup_elem(&ifaces, &slot);
+}
+
+FLB_INLINE struct flb_backend* express_backend(__u32 number)
+{
+    return bpf_map_lookup_elem(&backends, &number);
+}
+
+/* The interface that a hop is behind, `in` at first; one-armed, packets leave by where they came in. False: the packet
+ * does not fit through it. Of an interface that is gone the MTU is 0. */
+FLB_INLINE int express_leaves(const struct express* x, __u64 to, __u32 more, struct flb_iface** out)
+{
+    if (to >> HOP_LINK_SHIFT != x->link) {
+        *out = express_iface(to >> HOP_LINK_SHIFT & FLB_LINK_SLOT);
+        if (!*out || express_is_tagged(to))
+            return 0;
+    }
+    return x->segment + more <= (*out)->mtu;
 }
 
 /* To a `dsr` or `ipip` backend, as one_way.h does it. */
-FLB_INLINE int express_one_way(const int v6, hook_context* context, const struct express* x, __u64 hash, __u32 number,
-    const struct flb_backend* backend, __u64 to, const struct flb_iface* out)
+FLB_INLINE int express_one_way(const int v6, struct express* x, struct flb_flow* f, __u64 ctl, __u64 hash,
+    const struct flb_backend* backend, struct flb_iface* out)
 {
-    void* data = hook_data(context);
+    const __u32 number = atomic_load(&f->backend);
+    const __u32 flags = backend->flags;
+    const __u64 to = atomic_load_word(&backend->hop);
 
-    if (x->segment + tunnel_bytes(backend->flags) > backend->mtu ||
-        x->segment + tunnel_bytes(backend->flags) > out->mtu)
-        return EXPRESS_OFF;
-    if (backend->flags & FLB_BACKEND_IPIP)
-        return backend->flags & FLB_BACKEND_IPV6 ? express_tunnel(v6, 1, context, x, hash, number, backend, to, out)
-                                                 : express_tunnel(v6, 0, context, x, hash, number, backend, to, out);
-    if (data + EXPRESS_L4(v6) > hook_end(context))
-        return EXPRESS_OFF;
-    count_packet(number, FROM_CLIENT, x->length);
-    replay_macs_of(data, to, out);
-    replay_ttl_at(v6, data + EXPRESS_L3);
-    return hook_send_straight(context, out);
-}
-
-/* From a host at `from`, by the interface `out`. */
-FLB_INLINE int express_flow(
-    const int v6, hook_context* context, const struct express* x, __u64 from, struct flb_iface* out)
-{
-    const __u64 hash = flow_hash(v6, &x->key);
-    struct flb_backend* backend;
-    __u64 addresses[4], ports, to;
-    struct flow_ref ref;
-    __u32 state, number, slot, direction = FROM_BACKEND;
-    int one_way = 0;
-
-    if (!flow_find_hashed(v6, &x->key, hash, &ref) || (__u32)ref.ctl != flow_now())
-        return EXPRESS_OFF;
-    for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
-        addresses[i] = atomic_load(&flow_words(ref.f)[FLOW_KEY_WORDS(v6) + i]);
-    ports = atomic_load_word(&ref.f->sport);
-    number = atomic_load(&ref.f->backend);
-    to = atomic_load_word(&ref.f->hop);
     atomic_order_loads(flow_load()->weak_memory);
-    if (atomic_load(&ref.f->ctl) != ref.ctl) /* torn, perhaps: see flow_is_whole */
-        return EXPRESS_OFF;
-    state = flow_state(ref.ctl);
-    if (state == FLB_FLOW_ESTABLISHED || state == FLB_FLOW_UDP_STREAM) {
-        direction = FROM_CLIENT;
-        if (to != from)
-            return EXPRESS_OFF;
-        slot = number; /* on the stack: Linux 6.1 takes no key from other memory */
-        backend = bpf_map_lookup_elem(&backends, &slot);
-        if (!backend || (backend->flags & FAILOVER_FLAGS) != FLB_BACKEND_VALID)
-            return EXPRESS_OFF;
-        to = atomic_load_word(&backend->hop);
-        one_way = (backend->flags & FLB_BACKEND_ONE_WAY) != 0;
-        if (!to || (!one_way && x->segment > backend->mtu))
-            return EXPRESS_OFF;
-    } else if (state != FLB_FLOW_REPLY) {
-        return EXPRESS_OFF;
-    }
-    if ((to ^ from) >> HOP_LINK_SHIFT) { /* one-armed, it leaves by where it came in */
-        slot = to >> HOP_LINK_SHIFT & FLB_LINK_SLOT;
-        out = bpf_map_lookup_elem(&ifaces, &slot);
-        if (!out || express_is_tagged(to))
-            return EXPRESS_OFF;
-    }
-    if (!out->ifindex)
-        return EXPRESS_OFF;
-    if (one_way)
-        return express_one_way(v6, context, x, hash, number, backend, to, out);
-    if (x->segment > out->mtu)
-        return EXPRESS_OFF;
-    count_packet(number, direction, x->length);
-    return express_rewrite(v6, context, x, addresses, ports, to, out);
+    if (atomic_load(&f->ctl) != ctl || !(flags & FLB_BACKEND_ONE_WAY) || (flags & FAILOVER_FLAGS) != FLB_BACKEND_VALID ||
+        !to || x->segment + tunnel_bytes(flags) > backend->mtu || !express_leaves(x, to, tunnel_bytes(flags), &out))
+        return 0;
+    if (flags & FLB_BACKEND_IPIP)
+        return flags & FLB_BACKEND_IPV6 ? express_tunnel(v6, 1, x, hash, number, backend, to, out)
+                                        : express_tunnel(v6, 0, x, hash, number, backend, to, out);
+    count_packet(number, FROM_CLIENT, x->length);
+    replay_macs_of(x->data, to, out);
+    replay_ttl_at(v6, x->data + EXPRESS_L3);
+    x->verdict = hook_send_straight(x->context, out);
+    return 1;
 }
 
-FLB_INLINE int express_ip(const int v6, hook_context* context, const void* data, const void* end)
+/* From a client to its backend. */
+FLB_INLINE int express_to_backend(const int v6, const __u8 protocol, struct express* x, struct flb_flow* f, __u64 ctl,
+    __u64 hash, struct flb_iface* out)
 {
-    const __u32 ifindex = context->ingress_ifindex;
+    struct flb_backend* backend;
+    __u64 to;
+
+    if (atomic_load_word(&f->hop) != express_from(x))
+        return 0;
+    backend = express_backend(atomic_load(&f->backend));
+    if (!backend)
+        return 0;
+    if ((backend->flags & (FAILOVER_FLAGS | FLB_BACKEND_ONE_WAY)) != FLB_BACKEND_VALID)
+        return express_one_way(v6, x, f, ctl, hash, backend, out);
+    to = atomic_load_word(&backend->hop);
+    if (!to || x->segment > backend->mtu || !express_leaves(x, to, 0, &out))
+        return 0;
+    return express_rewrite(v6, protocol, x, f, ctl, FROM_CLIENT, to, out);
+}
+
+FLB_INLINE int express_to_client(
+    const int v6, const __u8 protocol, struct express* x, struct flb_flow* f, __u64 ctl, struct flb_iface* out)
+{
+    const __u64 to = atomic_load_word(&f->hop);
+
+    return express_leaves(x, to, 0, &out) && express_rewrite(v6, protocol, x, f, ctl, FROM_BACKEND, to, out);
+}
+
+FLB_INLINE int express_flow(const int v6, const __u8 protocol, struct express* x)
+{
+    struct flb_flow *f, *first;
     struct flb_iface* in;
-    struct express x;
-    __u32 slot;
-    int step;
+    __u64 hash, ctl;
+    __u32 set;
 
-    if (data + EXPRESS_L4(v6) + sizeof(struct udphdr) > end)
-        return EXPRESS_OFF;
-    step = express_parse(v6, context, data, end, &x);
-    if (step)
-        return step == STEP_PASS ? HOOK_PASS : EXPRESS_OFF;
-    slot = ifindex & FLB_LINK_SLOT;
-    in = bpf_map_lookup_elem(&ifaces, &slot);
-    if (!in || !hook_express_is_for_us(context, data, in))
-        return EXPRESS_OFF;
-    return express_flow(v6, context, &x, express_from(data, ifindex), in);
+    x->link = x->context->ingress_ifindex & FLB_LINK_SLOT;
+    in = express_iface((__u32)x->link);
+    if (!in || !hook_express_is_for_us(x->context, x->data, in))
+        return 0;
+    x->ports = parse_ports_word(express_word(x->data + EXPRESS_L4(v6)), protocol);
+    hash = express_hash(v6, x);
+    f = express_find(v6, x, hash, &ctl, &first, &set);
+    if (!f)
+        return 0;
+    if (flow_state(ctl) == FLB_FLOW_REPLY) /* the first one in a tick looks after the owner, too: the long way */
+        return (__u32)ctl == x->now && express_to_client(v6, protocol, x, f, ctl, in);
+    if (flow_state(ctl) != (protocol == IPPROTO_TCP ? FLB_FLOW_ESTABLISHED : FLB_FLOW_UDP_STREAM))
+        return 0;
+    if ((__u32)ctl != x->now && !express_tick(v6, x, f, first, set, &ctl))
+        return 0;
+    return express_to_backend(v6, protocol, x, f, ctl, hash, in);
 }
 
-/* A verdict, or EXPRESS_OFF: nothing has happened yet. */
-static __attribute__((noinline)) int express(hook_context* context)
+FLB_INLINE int express_tcp(const int v6, struct express* x)
 {
-    const struct ethhdr* eth = hook_data(context);
-    const void* end = hook_end(context);
+    const __u8* tcp = x->data + EXPRESS_L4(v6);
+    __u32 header;
 
-    if ((const void*)(eth + 1) > end || !hook_express_ready(context))
-        return EXPRESS_OFF;
-    if (eth->h_proto == swap16(ETH_P_IP))
-        return express_ip(0, context, eth, end);
-    return eth->h_proto == swap16(ETH_P_IPV6) ? express_ip(1, context, eth, end) : EXPRESS_OFF;
+    if ((const void*)(tcp + sizeof(struct tcphdr)) > x->end)
+        return 0;
+    header = tcp[12] >> 2 & 0x3c;
+    if (header < sizeof(struct tcphdr) || header + (EXPRESS_L4(v6) - EXPRESS_L3) > x->length ||
+        (tcp[13] & EXPRESS_FLAGS))
+        return 0;
+    x->segment = hook_express_segment(x->context, x->length, EXPRESS_L4(v6) - EXPRESS_L3 + header);
+    return express_flow(v6, IPPROTO_TCP, x);
+}
+
+FLB_INLINE int express_udp(const int v6, struct express* x)
+{
+    const __u32 length = swap16(((const __be16*)(x->data + EXPRESS_L4(v6)))[2]);
+
+    if (length < sizeof(struct udphdr) || length + (EXPRESS_L4(v6) - EXPRESS_L3) > x->length)
+        return 0;
+    x->segment =
+        hook_express_segment(x->context, x->length, EXPRESS_L4(v6) - EXPRESS_L3 + (__u32)sizeof(struct udphdr));
+    return express_flow(v6, IPPROTO_UDP, x);
+}
+
+FLB_INLINE int express_pass(struct express* x)
+{
+    x->verdict = HOOK_PASS;
+    return 1;
+}
+
+FLB_INLINE int express_ipv4(struct express* x)
+{
+    const __u32 whole = express_word(x->data + 20);
+
+    if ((whole & EXPRESS_WHOLE) != swap32(IPPROTO_TCP) && (whole & EXPRESS_WHOLE) != swap32(IPPROTO_UDP))
+        return 0;
+    if (!may_be_ours(express_word(x->data + 26), express_word(x->data + 30)))
+        return express_pass(x);
+    x->length = swap16(*(const __be16*)(x->data + 16));
+    if (!(whole & EXPRESS_TTL) || !hook_express_holds(x->context, x->data, x->end, EXPRESS_L3 + x->length))
+        return 0;
+    return (whole & EXPRESS_WHOLE) == swap32(IPPROTO_TCP) ? express_tcp(0, x) : express_udp(0, x);
+}
+
+FLB_INLINE int express_ipv6(struct express* x)
+{
+    const __u32 next = express_word(x->data + 18);
+    const __u32* words = x->data + 22;
+
+    if ((next & EXPRESS_NEXT6) != swap32(IPPROTO_TCP << 8) && (next & EXPRESS_NEXT6) != swap32(IPPROTO_UDP << 8))
+        return 0;
+    if (!may_be_ours(flb_fold_ipv6(words[0], words[1], words[2], words[3]),
+            flb_fold_ipv6(words[4], words[5], words[6], words[7])))
+        return express_pass(x);
+    x->length = swap16((__u16)next) + sizeof(struct ipv6hdr);
+    if (!(next & EXPRESS_TTL6) || !(__u16)next ||
+        !hook_express_holds(x->context, x->data, x->end, EXPRESS_L3 + x->length))
+        return 0;
+    return (next & EXPRESS_NEXT6) == swap32(IPPROTO_TCP << 8) ? express_tcp(1, x) : express_udp(1, x);
+}
+
+/* True: the packet has its verdict. Otherwise nothing has happened. */
+FLB_INLINE int express(hook_context* context, int* verdict)
+{
+    struct express x = {.context = context, .data = hook_data(context), .end = hook_end(context)};
+    int done = 0;
+
+    if (x.data + EXPRESS_L4(0) + sizeof(struct udphdr) > x.end || !hook_express_ready(context))
+        return 0;
+    if ((express_word(x.data + 12) & EXPRESS_LINK) == EXPRESS_LINK_IPV4)
+        done = express_ipv4(&x);
+    else if ((express_word(x.data + 12) & EXPRESS_LINK6) == EXPRESS_LINK_IPV6 &&
+             x.data + EXPRESS_L4(1) + sizeof(struct udphdr) <= x.end)
+        done = express_ipv6(&x);
+    *verdict = x.verdict;
+    return done;
 }
 
 #endif

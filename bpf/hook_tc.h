@@ -147,9 +147,15 @@ FLB_INLINE int hook_express_is_for_us(hook_context* context, const void* data, c
     return hook_is_for_us(context, in);
 }
 
-FLB_INLINE __u32 hook_express_frame(hook_context* context, const void* data, const void* end)
+FLB_INLINE int hook_express_holds(hook_context* context, const void* data, const void* end, __u32 bytes)
 {
-    return hook_frame(context);
+    return bytes <= hook_frame(context);
+}
+
+FLB_INLINE int hook_express_check(hook_context* context, const __u32 l4, const __u8 protocol, __u32 addresses_delta,
+    __u32 ports_delta, void** data)
+{
+    return hook_correct_check(context, l4, protocol, addresses_delta, ports_delta, data);
 }
 
 FLB_INLINE int hook_express_ready(hook_context* context)

@@ -166,12 +166,23 @@ FLB_INLINE int hook_express_is_for_us(hook_context* context, const void* data, c
     return (*(const __u64*)data ^ atomic_load_word(in)) << 16 == 0;
 }
 
-FLB_INLINE __u32 hook_express_frame(hook_context* context, const void* data, const void* end)
+FLB_INLINE int hook_express_holds(hook_context* context, const void* data, const void* end, __u32 bytes)
 {
-    long frame = end - data;
+    return data + bytes <= end;
+}
 
-    asm volatile("" : "+r"(frame)); /* as in hook_frame */
-    return (__u32)frame;
+/* As hook_correct_check, where the packet is known to be there. */
+FLB_INLINE int hook_express_check(hook_context* context, const __u32 l4, const __u8 protocol, __u32 addresses_delta,
+    __u32 ports_delta, void** data)
+{
+    __u16* check = *data + l4 + replay_check_offset(protocol);
+    __u16 sum = checksum_add(*check, addresses_delta + ports_delta);
+
+    if (protocol == IPPROTO_TCP)
+        *check = sum;
+    else if (*check)
+        *check = sum ? sum : 0xffff;
+    return 0;
 }
 
 FLB_INLINE int hook_express_ready(hook_context* context)

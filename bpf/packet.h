@@ -90,14 +90,17 @@ FLB_INLINE __u32 fold16(__u64 sum)
     return (__u32)sum;
 }
 
+/* As 16 bits, in one multiplication: the middle digit of x * 0x100010001 is the sum of x's halves, and its carry goes
+ * into the next one, which is the sum again. */
+FLB_INLINE __u16 fold32(__u32 sum)
+{
+    return (__u16)(sum * 0x100010001ULL >> 32);
+}
+
 /* The checksum `check` after words whose one's complement difference is `delta` have changed (RFC 1624). */
 FLB_INLINE __u16 checksum_add(__u16 check, __u32 delta)
 {
-    __u32 sum = (__u32)(__u16)~check + delta;
-
-    sum = (sum & 0xffff) + (sum >> 16);
-    sum = (sum & 0xffff) + (sum >> 16);
-    return (__u16)~sum;
+    return (__u16)~fold32((__u32)(__u16)~check + delta);
 }
 
 /* Reads the recipe of a live entry; false if it was replaced meanwhile. */

@@ -6,9 +6,9 @@
 SEC("tc")
 int flb_tc(struct __sk_buff* context)
 {
-    int verdict = express(context);
+    int verdict;
 
-    return verdict == EXPRESS_OFF ? pipeline(context) : verdict;
+    return express(context, &verdict) ? verdict : pipeline(context);
 }
 
 char LICENSE[] SEC("license") = "GPL";

@@ -6,9 +6,9 @@
 SEC("xdp")
 int flb_xdp(struct xdp_md* context)
 {
-    int verdict = express(context);
+    int verdict;
 
-    return verdict == EXPRESS_OFF ? pipeline(context) : verdict;
+    return express(context, &verdict) ? verdict : pipeline(context);
 }
 
 char LICENSE[] SEC("license") = "GPL";

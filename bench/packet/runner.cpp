@@ -48,7 +48,7 @@ double packet_ns(double used, double besides, double whole)
 
 } // namespace
 
-Runner::Runner() : harness_(harness_bpf__open_and_load())
+Runner::Runner(bool drained) : harness_(harness_bpf__open_and_load()), drained_(drained)
 {
     if (!harness_)
         die("cannot load the harness");
@@ -97,6 +97,7 @@ void Runner::set_state(const Frame& frame, const Rotation& rotation)
     state.next_destination = rotation.first % rotation.destinations;
     state.destination_offset = static_cast<std::uint32_t>(link_bytes + (v6 ? 24 + 12 : 16));
     state.destination_base = last_word(tuple.destination.address);
+    state.drained = drained_;
     *state_ = state;
 }
 

@@ -32,7 +32,8 @@ struct Output {
 
 class Runner {
 public:
-    Runner();
+    // `drained`: each packet begins when the harness's stores to it are done; see harness.bpf.c.
+    explicit Runner(bool drained);
     ~Runner();
     Runner(const Runner&) = delete;
     Runner& operator=(const Runner&) = delete;
@@ -56,6 +57,7 @@ private:
 
     harness_bpf* harness_;
     harness_state* state_ = nullptr;
+    bool drained_;
     std::map<std::uint32_t, floors_bpf*> floors_; // by sets
 };
 

@@ -36,7 +36,7 @@ bool keeps_state(const Case& what)
 
 } // namespace
 
-Session::Session(const std::vector<Case>& cases, const Effort& effort) : effort_(effort)
+Session::Session(const std::vector<Case>& cases, const Effort& effort) : effort_(effort), runner_(effort.drained)
 {
     make_balancers(cases);
     for (std::size_t i = 0; i < cases.size(); i++)

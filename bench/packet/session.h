@@ -18,6 +18,7 @@ namespace featherlb::bench {
 struct Effort {
     std::uint32_t packets = 1'000'000; // a row and round, of established flows
     std::uint32_t opened = 20'000;     // new flows a row and round
+    bool drained = true;               // see Runner
 };
 
 class Session {

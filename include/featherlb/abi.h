@@ -70,7 +70,7 @@ struct flb_hop {
 /* Map `ifaces`, index ifindex % FLB_IFACE_SLOTS. */
 struct flb_iface {
     __u8 mac[6];   /* ours; source of frames that leave here */
-    __u16 mtu;     /* largest IP packet; 65535 for anything larger */
+    __u16 mtu;     /* largest IP packet; 65535 for anything larger; 0: no such interface */
     __u32 ifindex; /* 0: no such interface */
     __u32 flags;   /* FLB_IFACE_* */
     __u8 pad[16];

@@ -245,6 +245,7 @@ Result<void> DataPlane::remove_interface(std::uint32_t ifindex)
     auto done = state_->attachments.detach(ifindex);
     auto& record = state_->interface(ifindex);
     if (record.ifindex == ifindex) {
+        publish_word<std::uint64_t>(&record, 0); // with the MTU: nothing fits through it any more
         publish(record.ifindex, 0u);
         publish(record.flags, 0u);
     }
