@@ -168,7 +168,10 @@ FLB_INLINE int hook_express_is_for_us(hook_context* context, const void* data, c
 
 FLB_INLINE int hook_express_holds(hook_context* context, const void* data, const void* end, __u32 bytes)
 {
-    return data + bytes <= end;
+    long frame = end - data;
+
+    asm volatile("" : "+r"(frame)); /* or it becomes a pointer and a number, of which Linux 6.1 has lost the bounds */
+    return frame >= (long)bytes;
 }
 
 /* As hook_correct_check, where the packet is known to be there. */

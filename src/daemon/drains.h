@@ -28,6 +28,7 @@ public:
     // After every change of the tables.
     void follow(const Tables& tables);
 
+    [[nodiscard]] bool any() const { return !drains_.empty(); }
     [[nodiscard]] std::set<BackendId> overdue() const;
     // When the next one will be.
     [[nodiscard]] std::optional<Loop::Clock::time_point> next_deadline() const;

@@ -79,6 +79,7 @@ public:
     Result<bool> sweep(std::uint32_t sets) override { return plane_.sweep(sets); }
     const FlowCounts& flow_counts() const override { return plane_.flow_counts(); }
     SweepTotals sweep_totals() const override { return plane_.sweep_totals(); }
+    bool idle() const override { return plane_.idle(); }
     Result<bool> list_flows(std::size_t& position, std::uint32_t sets, std::size_t most, const FlowFilter& filter,
         std::vector<Flow>& found) const override
     {

@@ -48,6 +48,7 @@ public:
     [[nodiscard]] virtual Result<bool> sweep(std::uint32_t sets) = 0;
     [[nodiscard]] virtual const FlowCounts& flow_counts() const = 0;
     [[nodiscard]] virtual SweepTotals sweep_totals() const = 0;
+    [[nodiscard]] virtual bool idle() const = 0;
     [[nodiscard]] virtual Result<bool> list_flows(std::size_t& position, std::uint32_t sets, std::size_t most,
         const FlowFilter& filter, std::vector<Flow>& found) const = 0;
     [[nodiscard]] virtual Result<bool> kill_flows(

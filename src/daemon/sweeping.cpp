@@ -14,11 +14,12 @@ constexpr std::uint32_t sets_a_slice = 4096;
 constexpr Loop::Clock::duration shortest_pause = 100ms;
 constexpr Loop::Clock::duration shortest_pass = 1s;
 constexpr int processor_share = 100; // one part of so many of a processor
+constexpr int idle_share = 500;
 
 } // namespace
 
-Sweeping::Sweeping(Loop& loop, Plane& plane, Log& log, std::function<void()> on_pass)
-    : loop_(loop), plane_(plane), log_(log), on_pass_(std::move(on_pass))
+Sweeping::Sweeping(Loop& loop, Plane& plane, Log& log, std::function<void()> on_pass, std::function<bool()> awaited)
+    : loop_(loop), plane_(plane), log_(log), on_pass_(std::move(on_pass)), awaited_(std::move(awaited))
 {
 }
 
@@ -45,7 +46,8 @@ void Sweeping::slice()
 
 Loop::Clock::duration Sweeping::pause(Loop::Clock::duration took, bool pass_ended)
 {
-    auto length = std::max(shortest_pause, took * processor_share);
+    const bool hurry = !plane_.idle() || awaited_();
+    auto length = std::max(shortest_pause, took * (hurry ? processor_share : idle_share));
     if (pass_ended) {
         length = std::max(length, pass_began_ + shortest_pass - loop_.now());
         pass_began_ = loop_.now() + length;

@@ -357,6 +357,11 @@ const FlowCounts& DataPlane::flow_counts() const
     return state_->sweeper.counts();
 }
 
+bool DataPlane::idle() const
+{
+    return state_->sweeper.idle();
+}
+
 const SweepTotals& DataPlane::sweep_totals() const
 {
     return state_->sweeper.totals();

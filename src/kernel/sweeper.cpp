@@ -114,6 +114,15 @@ void Sweeper::sweep_set(
     }
 }
 
+bool Sweeper::idle() const
+{
+    const auto empty = [](const FlowCounts& counts) {
+        return std::ranges::all_of(counts.by_state, [](std::uint64_t entries) { return entries == 0; });
+    };
+    return finished_.pass > 0 && empty(finished_) && (position_ == 0 || empty(running_)) &&
+           std::ranges::all_of(loads_.loads, [](flb_backend_load& of) { return load(of.open) == 0; });
+}
+
 bool Sweeper::step(std::uint32_t sets, std::uint32_t now, std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts)
 {
     if (position_ == 0)

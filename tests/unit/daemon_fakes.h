@@ -34,6 +34,9 @@ public:
     void run() override {}
     void stop() override {}
 
+    // A handler that takes so long.
+    void take(Clock::duration time) { now_ += time; }
+
     // Lets time pass; whatever is due happens in its order.
     void advance(Clock::duration time)
     {
@@ -265,10 +268,13 @@ public:
     Result<bool> sweep(std::uint32_t) override
     {
         ++sweeps;
+        if (on_sweep)
+            on_sweep();
         return pass_ends;
     }
     const FlowCounts& flow_counts() const override { return counts; }
     SweepTotals sweep_totals() const override { return {}; }
+    bool idle() const override { return at_rest; }
     // The table is `sets4` and `sets6`; a walk looks at as many sets at once as it may.
     Result<bool> list_flows(std::size_t& position, std::uint32_t sets, std::size_t most, const FlowFilter& filter,
         std::vector<Flow>& found) const override
@@ -350,6 +356,8 @@ public:
     int failing_applies = 0;
     bool failing_attach = false;
     int sweeps = 0;
+    std::function<void()> on_sweep;
+    bool at_rest = false; // idle()
     std::optional<CopyReport> copy;
     std::string copy_fails;
     bool pass_ends = false;

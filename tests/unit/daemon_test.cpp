@@ -418,6 +418,24 @@ TEST_F(DaemonTest, TheNetworkIsMaintainedAndTheTableSwept)
     EXPECT_LT(plane_.sweeps, 150) << "at most every 100 ms";
 }
 
+TEST_F(DaemonTest, AnEmptyTableIsSweptInNoHurryUnlessABackendDrains)
+{
+    const auto sweeps_in_a_minute = [this] {
+        const int before = plane_.sweeps;
+        loop_.advance(1min);
+        return plane_.sweeps - before;
+    };
+    start(two_backends);
+    plane_.on_sweep = [this] { loop_.take(2ms); };
+    const int usual = sweeps_in_a_minute(); // a hundredth of a processor
+    plane_.at_rest = true;
+    loop_.advance(2s);
+    EXPECT_NEAR(usual, 297, 10);
+    EXPECT_NEAR(sweeps_in_a_minute(), 60, 3);
+    reload(one_backend);
+    EXPECT_NEAR(sweeps_in_a_minute(), 297, 15);
+}
+
 TEST_F(DaemonTest, ATableThatIsTooSmallIsWarnedOfWhileItIsAndInTheLogOnceAnHour)
 {
     plane_.evicted = 1000; // of an earlier daemon

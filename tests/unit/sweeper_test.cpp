@@ -108,6 +108,28 @@ TEST_F(SweeperTest, LeavesBusyEntriesAndLockedSetsAlone)
     EXPECT_EQ(state(1, 2), FLB_FLOW_SYN);
 }
 
+TEST_F(SweeperTest, IsIdleOnceAPassFoundNothingAndUntilAConnectionBegins)
+{
+    std::vector<flb_backend_load> loads(3);
+    Sweeper sweeper(sets4_, sets6_, 3, {}, SweptLoads{.loads = loads});
+    const auto step = [&](std::uint32_t sets) { return sweeper.step(sets, now, timeouts_); };
+    EXPECT_FALSE(sweeper.idle()) << "nobody has looked yet";
+    EXPECT_TRUE(step(100));
+    EXPECT_TRUE(sweeper.idle());
+    loads[2].open = 1;
+    EXPECT_FALSE(sweeper.idle()) << "at once, not after the next pass";
+    loads[2].open = 0;
+    sets4_[1].way[0].f = flow(control(FLB_FLOW_CLOSED_CLIENT, now), 2);
+    EXPECT_TRUE(sweeper.idle()) << "it has not been seen";
+    EXPECT_FALSE(step(2));
+    EXPECT_FALSE(sweeper.idle());
+    EXPECT_TRUE(step(100));
+    EXPECT_FALSE(sweeper.idle());
+    sets4_[1].way[0].f = {};
+    EXPECT_TRUE(step(100));
+    EXPECT_TRUE(sweeper.idle());
+}
+
 TEST_F(SweeperTest, CountsByStateAndBackendOverAWholePass)
 {
     sets4_[0].way[0].f = flow(control(FLB_FLOW_ESTABLISHED, now), 3);
