@@ -179,7 +179,7 @@ FLB_INLINE int express_tunnel(const int v6, const int outer6, struct express* x,
     if (tunnel_source(outer6, backend, hash, source))
         return 0;
     service = v6 ? swap32(*(__be32*)(eth + 1)) >> 20 & 0xff : ((__u8*)(eth + 1))[1];
-    if (hook_express_grow(x->context, outer))
+    if (hook_grow(x->context, outer))
         return 0;
     count_packet(number, FROM_CLIENT, x->length);
     eth = hook_data(x->context);
@@ -231,6 +231,8 @@ FLB_INLINE int express_one_way(const int v6, struct express* x, struct flb_flow*
     atomic_order_loads(flow_load()->weak_memory);
     if (atomic_load(&f->ctl) != ctl || !(flags & FLB_BACKEND_ONE_WAY) || (flags & FAILOVER_FLAGS) != FLB_BACKEND_VALID ||
         !to || x->segment + tunnel_bytes(flags) > backend->mtu || !express_leaves(x, to, tunnel_bytes(flags), &out))
+        return 0;
+    if (flags & FLB_BACKEND_IPIP && !HOOK_EXPRESS_GROWS)
         return 0;
     if (flags & FLB_BACKEND_IPIP)
         return flags & FLB_BACKEND_IPV6 ? express_tunnel(v6, 1, x, hash, number, backend, to, out)

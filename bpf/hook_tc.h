@@ -169,10 +169,7 @@ FLB_INLINE __u32 hook_express_segment(hook_context* context, __u32 length, __u32
 }
 
 /* bpf_skb_adjust_room costs more than what the long way does besides. */
-FLB_INLINE int hook_express_grow(hook_context* context, __u32 bytes)
-{
-    return 1;
-}
+#define HOOK_EXPRESS_GROWS 0
 
 FLB_INLINE int hook_send(hook_context* context, const struct flb_iface* out)
 {

@@ -198,10 +198,7 @@ FLB_INLINE __u32 hook_express_segment(hook_context* context, __u32 length, __u32
     return length;
 }
 
-FLB_INLINE int hook_express_grow(hook_context* context, __u32 bytes)
-{
-    return bpf_xdp_adjust_head(context, -(int)bytes) != 0;
-}
+#define HOOK_EXPRESS_GROWS 1
 
 FLB_INLINE int hook_send(hook_context* context, const struct flb_iface* out)
 {
