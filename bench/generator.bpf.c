@@ -9,6 +9,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 
 #include <bpf/bpf_endian.h>
@@ -94,7 +95,7 @@ int generate(struct xdp_md* context)
 }
 
 /* A SYN becomes the backend's SYN-ACK to whom it came from. */
-static __always_inline int answer(struct headers* h)
+static __always_inline void answer(struct headers* h)
 {
     __u8 mac[ETH_ALEN];
     __be32 address = h->ip.saddr;
@@ -117,39 +118,83 @@ static __always_inline int answer(struct headers* h)
     h->ip.daddr = address;
     h->tcp.source = h->tcp.dest;
     h->tcp.dest = port;
-    return XDP_TX;
+}
+
+enum fate { PASSED, DROPPED, ANSWERED, KEPT };
+
+static __always_inline enum fate fate_at_sink(struct generator_state* s, struct headers* h, void* end)
+{
+    if (!s || (void*)(h + 1) > end || h->ethernet.h_proto != bpf_htons(ETH_P_IP) ||
+        (h->ip.protocol != IPPROTO_TCP && h->ip.protocol != IPPROTO_IPIP))
+        return PASSED; /* ARP */
+    s->arrived++;
+    if (s->mode == COUNT)
+        return DROPPED;
+    if (s->mode == KEEP)
+        return s->kept < KEPT_FRAMES ? KEPT : DROPPED;
+    if (h->ip.protocol != IPPROTO_TCP || !h->tcp.syn || h->tcp.ack)
+        return DROPPED;
+    answer(h);
+    return ANSWERED;
+}
+
+static __always_inline int is_answer(struct generator_state* s, struct headers* h, void* end)
+{
+    if (!s || (void*)(h + 1) > end || h->ethernet.h_proto != bpf_htons(ETH_P_IP) || h->ip.protocol != IPPROTO_TCP)
+        return 0;
+    s->answered++;
+    return 1;
 }
 
 SEC("xdp")
 int sink(struct xdp_md* context)
 {
     struct generator_state* s = get_state();
-    struct headers* h = (void*)(long)context->data;
 
-    if (!s || (void*)(h + 1) > (void*)(long)context->data_end || h->ethernet.h_proto != bpf_htons(ETH_P_IP) ||
-        (h->ip.protocol != IPPROTO_TCP && h->ip.protocol != IPPROTO_IPIP))
-        return XDP_PASS; /* ARP */
-    s->arrived++;
-    if (s->mode == COUNT)
+    switch (fate_at_sink(s, (void*)(long)context->data, (void*)(long)context->data_end)) {
+    case PASSED:
+        return XDP_PASS;
+    case ANSWERED:
+        return XDP_TX;
+    case KEPT:
+        if (s && !bpf_xdp_load_bytes(context, 0, s->frames[s->kept & (KEPT_FRAMES - 1)], KEPT_BYTES))
+            s->kept++;
         return XDP_DROP;
-    if (s->mode == ANSWER)
-        return h->ip.protocol == IPPROTO_TCP && h->tcp.syn && !h->tcp.ack ? answer(h) : XDP_DROP;
-    if (s->kept < KEPT_FRAMES && !bpf_xdp_load_bytes(context, 0, s->frames[s->kept & (KEPT_FRAMES - 1)], KEPT_BYTES))
-        s->kept++;
-    return XDP_DROP;
+    default:
+        return XDP_DROP;
+    }
 }
 
 SEC("xdp")
 int answers(struct xdp_md* context)
 {
-    struct generator_state* s = get_state();
-    struct headers* h = (void*)(long)context->data;
+    return is_answer(get_state(), (void*)(long)context->data, (void*)(long)context->data_end) ? XDP_DROP : XDP_PASS;
+}
 
-    if (!s || (void*)(h + 1) > (void*)(long)context->data_end || h->ethernet.h_proto != bpf_htons(ETH_P_IP) ||
-        h->ip.protocol != IPPROTO_TCP)
-        return XDP_PASS;
-    s->answered++;
-    return XDP_DROP;
+/* Both for packets that a balancer on TC hands over to the other end of its veth, behind XDP. */
+SEC("tc")
+int sink_tc(struct __sk_buff* context)
+{
+    struct generator_state* s = get_state();
+
+    switch (fate_at_sink(s, (void*)(long)context->data, (void*)(long)context->data_end)) {
+    case PASSED:
+        return TC_ACT_OK;
+    case ANSWERED:
+        return (int)bpf_redirect(context->ifindex, 0);
+    case KEPT:
+        if (s && !bpf_skb_load_bytes(context, 0, s->frames[s->kept & (KEPT_FRAMES - 1)], KEPT_BYTES))
+            s->kept++;
+        return TC_ACT_SHOT;
+    default:
+        return TC_ACT_SHOT;
+    }
+}
+
+SEC("tc")
+int answers_tc(struct __sk_buff* context)
+{
+    return is_answer(get_state(), (void*)(long)context->data, (void*)(long)context->data_end) ? TC_ACT_SHOT : TC_ACT_OK;
 }
 
 /* The floor: what every balancer that redirects does at least. */

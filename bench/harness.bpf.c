@@ -4,8 +4,8 @@
  * packet, so these restore the headers from a template, give the packet the next client of the rotation, and tail-call
  * the unmodified program. What was just stored a word at a time stalls loads of other widths for some ten cycles each,
  * which packets from a network card, or from another processor, do not; an atomic operation waits until the stores are
- * done, for the floors as for everything else. On XDP, a program that changed the packet's size is undone first; on TC only programs that
- * keep the size can be measured. Behind them: the floors that need no memory.
+ * done, for the floors as for everything else. On XDP, a program that changed the packet's size is undone first; on TC
+ * only programs that keep the size can be measured. Behind them: the floors that need no memory.
  */
 #include <linux/bpf.h>
 #include <linux/pkt_cls.h>
@@ -29,36 +29,50 @@ struct {
     __type(value, struct harness_state);
 } state SEC(".maps");
 
-/* The next frame of the rotation; 0 where it does not fit. */
+/* A word of which the upper or lower half is replaced. */
+static inline __attribute__((always_inline)) __u64 with_half(__u64 word, int upper, __u32 half)
+{
+    return upper ? (__u32)word | (__u64)half << 32 : (word & ~0xffffffffULL) | half;
+}
+
+/* The next frame of the rotation; 0 where it does not fit. Addresses and ports are stored last, each in words of their
+ * own, so that they are read without waiting, whole or in parts. */
 static inline __attribute__((always_inline)) int restore(struct harness_state* s, void* data, void* end)
 {
+    __u64 first = s->addresses[0], second = s->addresses[1], fourth = s->addresses[3];
     __u64* words = data;
-    __u32 n;
+    __u32 ports = s->ports, n = s->next;
 
     if (data + HARNESS_TEMPLATE_BYTES > end)
         return 0;
 #pragma unroll
     for (int i = 0; i < HARNESS_TEMPLATE_BYTES / 8; i++)
         words[i] = s->template_words[i];
-    n = s->next;
     s->next = n + 1 < s->flows ? n + 1 : 0;
     if (s->flows > 1) { /* the rotation changes an address and a port of the template */
-        __u32* address = data + (s->address_offset & HARNESS_OFFSET_MASK);
-        __u16* port = data + (s->port_offset & HARNESS_OFFSET_MASK);
+        __u32 address = __builtin_bswap32(s->address_base + (n >> HARNESS_PORT_BITS));
 
-        if ((void*)(address + 1) > end || (void*)(port + 1) > end)
-            return 0;
-        *address = __builtin_bswap32(s->address_base + (n >> HARNESS_PORT_BITS));
-        *port = __builtin_bswap16((__u16)(s->port_base + (n & HARNESS_PORT_MASK)));
+        first = s->v6 ? first : with_half(first, 0, address);
+        second = with_half(second, 1, address);
+        ports = (ports & 0xffff0000u) | __builtin_bswap16((__u16)(s->port_base + (n & HARNESS_PORT_MASK)));
     }
     if (s->destinations > 1) {
-        __u32* destination = data + (s->destination_offset & HARNESS_OFFSET_MASK);
-
         n = s->next_destination;
         s->next_destination = n + 1 < s->destinations ? n + 1 : 0;
-        if ((void*)(destination + 1) > end)
-            return 0;
-        *destination = __builtin_bswap32(s->destination_base + n);
+        n = __builtin_bswap32(s->destination_base + n);
+        first = s->v6 ? first : with_half(first, 1, n);
+        fourth = with_half(fourth, 1, n);
+    }
+    if (s->v6) {
+        words = data + HARNESS_ADDRESSES6;
+        words[0] = first;
+        words[1] = second;
+        words[2] = s->addresses[2];
+        words[3] = fourth;
+        *(__u32*)(data + HARNESS_PORTS6) = ports;
+    } else {
+        *(__u64*)(data + HARNESS_ADDRESSES4) = first;
+        *(__u32*)(data + HARNESS_PORTS4) = ports;
     }
     if (s->drained)
         __sync_fetch_and_add(&s->packets, 1);

@@ -51,6 +51,8 @@ class Lane:
             (self.client, "eth0"), (self.balancer, "front"), (self.balancer, "back"), (self.sink, "eth0"))}
         generator.attach(self.client, "eth0", "answers")
         generator.attach(self.sink, "eth0", "sink")
+        generator.attach_tc(self.client, "eth0", "answers_tc")
+        generator.attach_tc(self.sink, "eth0", "sink_tc")
         if self.hook:
             generator.attach(self.balancer, "front", self.hook)
             generator.attach(self.balancer, "back", self.hook)

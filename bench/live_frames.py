@@ -97,8 +97,7 @@ class Generator:
         global _KSOFTIRQD
         _KSOFTIRQD = _softirq_daemon()
         self.pins = lab.bpffs() / "generator"
-        run(["bpftool", "prog", "loadall", str(_object(lab)), str(self.pins), "type", "xdp", "pinmaps",
-             str(self.pins / "maps")])
+        run(["bpftool", "prog", "loadall", str(_object(lab)), str(self.pins), "pinmaps", str(self.pins / "maps")])
         self._program = _open_pin(self.pins / "generate")
         # Each test run of a program that is attached nowhere waits for all processors (synchronize_rcu, where the kernel's XDP
         # dispatcher takes it in), for milliseconds. So it is attached, where nothing ever arrives.
@@ -113,6 +112,12 @@ class Generator:
 
     def attach(self, ns: Namespace, device: str, program: str) -> None:
         ns.run(["ip", "link", "set", "dev", device, "xdpdrv", "pinned", str(self.pins / program)])
+
+    def attach_tc(self, ns: Namespace, device: str, program: str) -> None:
+        """What a balancer on TC hands over to the other end of its veth comes in behind XDP."""
+        ns.run(["tc", "qdisc", "add", "dev", device, "clsact"])
+        ns.run(["tc", "filter", "add", "dev", device, "ingress", "bpf", "direct-action", "object-pinned",
+                str(self.pins / program)])
 
     def aim(self, ns: Namespace, device: str, macs: tuple[str, str], to: tuple[str, int]) -> None:
         """What is sent from now on: by which device, from and to which hardware address, to which service."""

@@ -20,7 +20,7 @@ namespace {
 using namespace featherlb::bench;
 
 struct Options {
-    bool quick = false, list = false, profile = false, undrained = false;
+    bool quick = false, list = false, profile = false, undrained = false, steps = false;
     std::string json_file, guard_file;
     std::vector<std::string> only;
     int rounds = 0;
@@ -64,6 +64,7 @@ int main(int argc, char** argv)
     app.add_option("--guard", options.guard_file,
         "count instructions instead of measuring time, and fail where they are over a tenth more than in this file");
     app.add_flag("--profile", options.profile, "count instructions by the files and lines of bpf/ that they come from");
+    app.add_flag("--steps", options.steps, "what each step of the way of established packets costs");
     app.add_option("--only", options.only, "rows with this in their ids, and floors; may be given several times");
     app.add_option("--rounds", options.rounds, "interleaved rounds; medians are reported (9, --quick: 7)");
     app.add_option("--repeat", options.repeat, "packets a row and round (1,000,000, --quick: 250,000)");
@@ -93,6 +94,10 @@ int main(int argc, char** argv)
     if (!options.guard_file.empty())
         return guard(session, options.guard_file) ? 0 : 1;
     const int rounds = options.rounds > 0 ? options.rounds : options.quick ? 7 : 9;
+    if (options.steps) {
+        steps(session, rounds);
+        return 0;
+    }
     for (int i = 0; i < rounds; i++)
         session.round();
     print_table(session.rows());

@@ -4,7 +4,8 @@
 A target names rows by id (`*` stands for anything) and what is taken of each:
   "value"           its own figure
   "ratio BASE"      its ratio to BASE, as its part has made it, round by round (empty, header, memory, another row's id)
-  "beside OLD NEW"  its value by that of the row whose id has NEW in place of OLD
+  "beside OLD NEW"  its value by that of the row whose id has NEW in place of OLD; of packet rows their ratios to the empty
+                    program, which was measured right beside each, while the rows are seconds apart
 The row that is farthest off counts.
 """
 from dataclasses import dataclass
@@ -99,4 +100,8 @@ def _take(take: str, id_: str, row: dict, rows: dict[str, dict]) -> float | None
         return row["ratios"].get(rest)
     old, _, new = rest.partition(" ")
     other = rows.get(id_.replace(old, new))
-    return row["value"] / other["value"] if other and other.get("value") and other is not row else None
+    if not other or not other.get("value") or other is row:
+        return None
+    if row["ratios"].get("empty") and other["ratios"].get("empty"):
+        return row["ratios"]["empty"] / other["ratios"]["empty"]
+    return row["value"] / other["value"]

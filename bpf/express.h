@@ -29,6 +29,12 @@
 #define EXPRESS_NEXT6 swap32(0x0000ff00u) /* at 18: length, next header, hop limit */
 #define EXPRESS_TTL6 swap32(0x000000feu)
 
+/* The benchmark's programs end behind a step, to say what each costs: bench/packet/steps.bpf.c. */
+#ifndef EXPRESS_STEP
+#define EXPRESS_STEP(step)
+#define EXPRESS_MORE
+#endif
+
 #define HOP_MAC 0xffffffffffffULL /* of a hop's first word */
 #define HOP_LINK_SHIFT 48
 
@@ -43,6 +49,7 @@ struct express {
     __u32 length;  /* of the IP packet */
     __u32 segment; /* largest that it becomes on the wire */
     int verdict;
+    EXPRESS_MORE
 };
 
 FLB_INLINE __u32 express_word(const void* p)
@@ -156,8 +163,8 @@ FLB_INLINE int express_rewrite(const int v6, const __u8 protocol, struct express
     if (!counters || atomic_load(&f->ctl) != ctl) /* torn, perhaps: see flow_is_whole */
         return 0;
     count_in(counters, direction, x->length);
-    if (hook_express_check(
-            x->context, EXPRESS_L4(v6), protocol, ports >> 32 & 0xffff, (__u32)(ports >> 48), &x->data))
+    EXPRESS_STEP(counted)
+    if (hook_express_check(x->context, EXPRESS_L4(v6), protocol, ports >> 32 & 0xffff, (__u32)(ports >> 48), &x->data))
         return express_drop(x, FLB_DROP_rewrite_failed);
     replay_macs_of(x->data, to, out);
     replay_network_at(v6, x->data + EXPRESS_L3, addresses, ports >> 32 & 0xffff);
@@ -182,6 +189,7 @@ FLB_INLINE int express_tunnel(const int v6, const int outer6, struct express* x,
     if (hook_grow(x->context, outer))
         return 0;
     count_packet(number, FROM_CLIENT, x->length);
+    EXPRESS_STEP(counted)
     eth = hook_data(x->context);
     if ((void*)eth + EXPRESS_L4(v6) + outer > hook_end(x->context))
         return express_drop(x, FLB_DROP_rewrite_failed);
@@ -229,15 +237,18 @@ FLB_INLINE int express_one_way(const int v6, struct express* x, struct flb_flow*
     const __u64 to = atomic_load_word(&backend->hop);
 
     atomic_order_loads(flow_load()->weak_memory);
-    if (atomic_load(&f->ctl) != ctl || !(flags & FLB_BACKEND_ONE_WAY) || (flags & FAILOVER_FLAGS) != FLB_BACKEND_VALID ||
-        !to || x->segment + tunnel_bytes(flags) > backend->mtu || !express_leaves(x, to, tunnel_bytes(flags), &out))
+    if (atomic_load(&f->ctl) != ctl || !(flags & FLB_BACKEND_ONE_WAY) ||
+        (flags & FAILOVER_FLAGS) != FLB_BACKEND_VALID || !to || x->segment + tunnel_bytes(flags) > backend->mtu ||
+        !express_leaves(x, to, tunnel_bytes(flags), &out))
         return 0;
     if (flags & FLB_BACKEND_IPIP && !HOOK_EXPRESS_GROWS)
         return 0;
+    EXPRESS_STEP(backend)
     if (flags & FLB_BACKEND_IPIP)
         return flags & FLB_BACKEND_IPV6 ? express_tunnel(v6, 1, x, hash, number, backend, to, out)
                                         : express_tunnel(v6, 0, x, hash, number, backend, to, out);
     count_packet(number, FROM_CLIENT, x->length);
+    EXPRESS_STEP(counted)
     replay_macs_of(x->data, to, out);
     replay_ttl_at(v6, x->data + EXPRESS_L3);
     x->verdict = hook_send_straight(x->context, out);
@@ -261,6 +272,7 @@ FLB_INLINE int express_to_backend(const int v6, const __u8 protocol, struct expr
     to = atomic_load_word(&backend->hop);
     if (!to || x->segment > backend->mtu || !express_leaves(x, to, 0, &out))
         return 0;
+    EXPRESS_STEP(backend)
     return express_rewrite(v6, protocol, x, f, ctl, FROM_CLIENT, to, out);
 }
 
@@ -279,15 +291,18 @@ FLB_INLINE int express_flow(const int v6, const __u8 protocol, struct express* x
     __u64 hash, ctl;
     __u32 set;
 
+    EXPRESS_STEP(headers)
     x->link = x->context->ingress_ifindex & FLB_LINK_SLOT;
     in = express_iface((__u32)x->link);
     if (!in || !hook_express_is_for_us(x->context, x->data, in))
         return 0;
+    EXPRESS_STEP(interface)
     x->ports = parse_ports_word(express_word(x->data + EXPRESS_L4(v6)), protocol);
     hash = express_hash(v6, x);
     f = express_find(v6, x, hash, &ctl, &first, &set);
     if (!f)
         return 0;
+    EXPRESS_STEP(flow)
     if (flow_state(ctl) == FLB_FLOW_REPLY) /* the first one in a tick looks after the owner, too: the long way */
         return (__u32)ctl == x->now && express_to_client(v6, protocol, x, f, ctl, in);
     if (flow_state(ctl) != (protocol == IPPROTO_TCP ? FLB_FLOW_ESTABLISHED : FLB_FLOW_UDP_STREAM))
@@ -360,19 +375,22 @@ FLB_INLINE int express_ipv6(struct express* x)
     return (next & EXPRESS_NEXT6) == swap32(IPPROTO_TCP << 8) ? express_tcp(1, x) : express_udp(1, x);
 }
 
-/* True: the packet has its verdict. Otherwise nothing has happened. */
+/* True: the packet has its verdict. Otherwise nothing has happened but that a known flow was touched. */
+FLB_INLINE int express_packet(struct express* x)
+{
+    if (x->data + EXPRESS_L4(0) + sizeof(struct udphdr) > x->end || !hook_express_ready(x->context))
+        return 0;
+    if ((express_word(x->data + 12) & EXPRESS_LINK) == EXPRESS_LINK_IPV4)
+        return express_ipv4(x);
+    return (express_word(x->data + 12) & EXPRESS_LINK6) == EXPRESS_LINK_IPV6 &&
+           x->data + EXPRESS_L4(1) + sizeof(struct udphdr) <= x->end && express_ipv6(x);
+}
+
 FLB_INLINE int express(hook_context* context, int* verdict)
 {
     struct express x = {.context = context, .data = hook_data(context), .end = hook_end(context)};
-    int done = 0;
+    int done = express_packet(&x);
 
-    if (x.data + EXPRESS_L4(0) + sizeof(struct udphdr) > x.end || !hook_express_ready(context))
-        return 0;
-    if ((express_word(x.data + 12) & EXPRESS_LINK) == EXPRESS_LINK_IPV4)
-        done = express_ipv4(&x);
-    else if ((express_word(x.data + 12) & EXPRESS_LINK6) == EXPRESS_LINK_IPV6 &&
-             x.data + EXPRESS_L4(1) + sizeof(struct udphdr) <= x.end)
-        done = express_ipv6(&x);
     *verdict = x.verdict;
     return done;
 }

@@ -152,8 +152,8 @@ FLB_INLINE int hook_express_holds(hook_context* context, const void* data, const
     return bytes <= hook_frame(context);
 }
 
-FLB_INLINE int hook_express_check(hook_context* context, const __u32 l4, const __u8 protocol, __u32 addresses_delta,
-    __u32 ports_delta, void** data)
+FLB_INLINE int hook_express_check(
+    hook_context* context, const __u32 l4, const __u8 protocol, __u32 addresses_delta, __u32 ports_delta, void** data)
 {
     return hook_correct_check(context, l4, protocol, addresses_delta, ports_delta, data);
 }

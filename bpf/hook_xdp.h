@@ -175,8 +175,8 @@ FLB_INLINE int hook_express_holds(hook_context* context, const void* data, const
 }
 
 /* As hook_correct_check, where the packet is known to be there. */
-FLB_INLINE int hook_express_check(hook_context* context, const __u32 l4, const __u8 protocol, __u32 addresses_delta,
-    __u32 ports_delta, void** data)
+FLB_INLINE int hook_express_check(
+    hook_context* context, const __u32 l4, const __u8 protocol, __u32 addresses_delta, __u32 ports_delta, void** data)
 {
     __u16* check = *data + l4 + replay_check_offset(protocol);
     __u16 sum = checksum_add(*check, addresses_delta + ports_delta);

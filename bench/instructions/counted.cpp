@@ -84,7 +84,7 @@ CountedProgram::~CountedProgram() = default;
 CountedProgram::CountedProgram(CountedProgram&&) noexcept = default;
 CountedProgram& CountedProgram::operator=(CountedProgram&&) noexcept = default;
 
-Result<CountedProgram> CountedProgram::copy(int fd, const std::function<int(const std::string&)>& fd_of)
+Result<flb_load> constants_of(int fd)
 {
     std::vector<__u32> ids(64);
     bpf_prog_info info{};
@@ -106,8 +106,16 @@ Result<CountedProgram> CountedProgram::copy(int fd, const std::function<int(cons
             bpf_map_lookup_elem(map.get(), &zero, &constants))
             return fail(bpf_error("reading the constants", errno));
     }
+    return constants;
+}
+
+Result<CountedProgram> CountedProgram::copy(int fd, const std::function<int(const std::string&)>& fd_of)
+{
+    const auto constants = constants_of(fd);
+    if (!constants)
+        return fail(constants.error());
     const LinesOfALoad lines;
-    auto skeleton = load_skeleton<xdp_bpf>("flb_xdp", fd_of, constants);
+    auto skeleton = load_skeleton<xdp_bpf>("flb_xdp", fd_of, *constants);
     if (!skeleton)
         return fail(skeleton.error());
     auto state = std::make_unique<State>();

@@ -12,8 +12,12 @@
 #include <linux/bpf.h>
 
 #include "base/result.h"
+#include "featherlb/abi.h"
 
 namespace featherlb::bench {
+
+// What a loaded packet program was given as constants.
+[[nodiscard]] Result<flb_load> constants_of(int fd);
 
 class CountedProgram {
 public:

@@ -16,4 +16,7 @@ namespace featherlb::bench {
 // Prints where a packet's instructions come from, by the files of bpf/: the steps of the pipeline.
 void profile(Session& session);
 
+// Prints what each step of the express way costs.
+void steps(Session& session, int rounds);
+
 } // namespace featherlb::bench

@@ -89,13 +89,13 @@ void Runner::set_state(const Frame& frame, const Rotation& rotation)
     state.frame_bytes = frame_bytes;
     state.flows = rotation.flows;
     state.next = rotation.first;
-    state.address_offset = static_cast<std::uint32_t>(link_bytes + (v6 ? 8 + 12 : 12));
+    state.v6 = v6;
+    std::memcpy(state.addresses, frame.data() + (v6 ? HARNESS_ADDRESSES6 : HARNESS_ADDRESSES4), v6 ? 32 : 8);
+    std::memcpy(&state.ports, frame.data() + (v6 ? HARNESS_PORTS6 : HARNESS_PORTS4), sizeof(state.ports));
     state.address_base = last_word(tuple.source.address);
-    state.port_offset = static_cast<std::uint32_t>(transport_offset(v6));
     state.port_base = tuple.source.port;
     state.destinations = rotation.destinations;
     state.next_destination = rotation.first % rotation.destinations;
-    state.destination_offset = static_cast<std::uint32_t>(link_bytes + (v6 ? 24 + 12 : 16));
     state.destination_base = last_word(tuple.destination.address);
     state.drained = drained_;
     *state_ = state;

@@ -93,7 +93,9 @@ Controller::Controller(
     ControllerOptions options, Loop& loop, Log& log, Network& network, Plane& plane, Resolver& resolver, Prober& prober)
     : options_(std::move(options)), loop_(loop), log_(log), network_(network), plane_(plane), resolver_(resolver),
       prober_(prober), ways_(network, loop, log), interfaces_(plane, log),
-      sweeping_(loop, plane, log, [this] { on_pass(); }, [this] { return drains_.any(); }), waking_(loop, plane, log, options_.open_sender),
+      sweeping_(
+          loop, plane, log, [this] { on_pass(); }, [this] { return drains_.any(); }),
+      waking_(loop, plane, log, options_.open_sender),
       health_(loop, log, prober, [this](const BackendKey& backend) { converge_service(backend.service); }),
       agents_(loop, log, options_.ask_agent ? options_.ask_agent : make_agent_asker(loop),
           [this] { converge_within(health_delay); }),

@@ -135,7 +135,7 @@ public:
     [[nodiscard]] Result<bool> sweep(std::uint32_t sets);
     [[nodiscard]] const FlowCounts& flow_counts() const; // of the last whole pass
     [[nodiscard]] const SweepTotals& sweep_totals() const;
-    [[nodiscard]] bool idle() const; // no flow is known or open: sweep() is in no hurry
+    [[nodiscard]] bool idle() const;          // no flow is known or open: sweep() is in no hurry
     [[nodiscard]] std::uint64_t pins() const; // of clients to backends, as last counted
 
     // Lists and ends connections; see flow_walk.h. `position`: 0 at first.
