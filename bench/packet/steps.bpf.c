@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The express way (bpf/express.h), cut off behind each of its steps: what the next one costs is the difference. A packet
- * that would take the long way is dropped, which the benchmark notices.
+ * The express way (bpf/express.h), cut off behind each of its steps: what the next one costs is the difference. A
+ * packet that would take the long way is dropped, which the benchmark notices.
  */
 #define FEATHERLB_XDP
 
@@ -19,10 +19,8 @@ enum { STEP_headers, STEP_interface, STEP_flow, STEP_backend, STEP_counted, STEP
     SEC("xdp")                                                                                                         \
     int until_##step(struct xdp_md* context)                                                                           \
     {                                                                                                                  \
-        struct express x = {.context = context,                                                                        \
-            .data = hook_data(context),                                                                                \
-            .end = hook_end(context),                                                                                  \
-            .until = STEP_##step};                                                                                     \
+        struct express x = {                                                                                           \
+            .context = context, .data = hook_data(context), .end = hook_end(context), .until = STEP_##step};           \
                                                                                                                        \
         return express_packet(&x) ? x.verdict : XDP_ABORTED;                                                           \
     }

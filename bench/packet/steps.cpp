@@ -25,8 +25,8 @@ double lower_quartile(std::vector<double> values)
 std::vector<std::pair<std::string, double>> Session::steps(Row& row, int rounds)
 {
     const DataPlane& plane = row.balancer->plane();
-    const auto skeleton = need(load_skeleton<steps_bpf>("steps",
-        [&](const std::string& name) { return plane.map_fd(name); }, need(constants_of(row.program))));
+    const auto skeleton = need(load_skeleton<steps_bpf>(
+        "steps", [&](const std::string& name) { return plane.map_fd(name); }, need(constants_of(row.program))));
     const std::array programs = {std::pair("an empty program", runner_.empty(Hook::xdp)),
         std::pair("headers judged, prefilter asked", bpf_program__fd(skeleton->progs.until_headers)),
         std::pair("interface and station", bpf_program__fd(skeleton->progs.until_interface)),
