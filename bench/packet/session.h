@@ -48,7 +48,7 @@ private:
     void establish_all();
     void find_floors(Row& row);
 
-    double measure(Row& row);
+    double measure(Row& row, std::uint32_t packets);
     void before(const Row& row); // brings the flow table into the state that the case finds
     void verify(Row& row);
     void verify_flow(Row& row, std::uint32_t flow);
