@@ -14,7 +14,7 @@ constexpr std::uint32_t sets_a_slice = 4096;
 constexpr Loop::Clock::duration shortest_pause = 100ms;
 constexpr Loop::Clock::duration shortest_pass = 1s;
 constexpr int processor_share = 100; // one part of so many of a processor
-constexpr int idle_share = 500;
+constexpr int idle_share = 1000;
 
 } // namespace
 

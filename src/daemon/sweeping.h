@@ -2,7 +2,7 @@
 // Sweeping: walks the flow table in slices between other events. A slice takes about a millisecond; the pause after
 // it is a hundred times as long as it took, and at least 100 ms, so that sweeping costs at most a hundredth of a
 // processor. A pass over 262,144 connections takes some 15 s, and a small table is passed once a second. While there
-// are no connections and nobody waits for a pass, it is five times slower.
+// are no connections and nobody waits for a pass, it is ten times slower.
 #pragma once
 
 #include <functional>

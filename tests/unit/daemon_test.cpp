@@ -431,7 +431,7 @@ TEST_F(DaemonTest, AnEmptyTableIsSweptInNoHurryUnlessABackendDrains)
     plane_.at_rest = true;
     loop_.advance(2s);
     EXPECT_NEAR(usual, 297, 10);
-    EXPECT_NEAR(sweeps_in_a_minute(), 60, 3);
+    EXPECT_NEAR(sweeps_in_a_minute(), 30, 2);
     reload(one_backend);
     EXPECT_NEAR(sweeps_in_a_minute(), 297, 15);
 }
