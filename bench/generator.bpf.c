@@ -146,56 +146,32 @@ static __always_inline int is_answer(struct generator_state* s, struct headers* 
     return 1;
 }
 
-SEC("xdp")
-int sink(struct xdp_md* context)
-{
-    struct generator_state* s = get_state();
-
-    switch (fate_at_sink(s, (void*)(long)context->data, (void*)(long)context->data_end)) {
-    case PASSED:
-        return XDP_PASS;
-    case ANSWERED:
-        return XDP_TX;
-    case KEPT:
-        if (s && !bpf_xdp_load_bytes(context, 0, s->frames[s->kept & (KEPT_FRAMES - 1)], KEPT_BYTES))
-            s->kept++;
-        return XDP_DROP;
-    default:
-        return XDP_DROP;
+/* The same two programs for each hook: what a balancer on TC hands over to the other end of its veth is behind XDP. */
+#define ENDS(section, type, sink, answers, pass, drop, back, load)                                                     \
+    SEC(section)                                                                                                       \
+    int sink(struct type* context)                                                                                     \
+    {                                                                                                                  \
+        struct generator_state* s = get_state();                                                                       \
+        enum fate fate = fate_at_sink(s, (void*)(long)context->data, (void*)(long)context->data_end);                  \
+                                                                                                                       \
+        if (fate == PASSED)                                                                                            \
+            return pass;                                                                                               \
+        if (fate == ANSWERED)                                                                                          \
+            return back;                                                                                               \
+        if (fate == KEPT && s && !load(context, 0, s->frames[s->kept & (KEPT_FRAMES - 1)], KEPT_BYTES))                \
+            s->kept++;                                                                                                 \
+        return drop;                                                                                                   \
+    }                                                                                                                  \
+                                                                                                                       \
+    SEC(section)                                                                                                       \
+    int answers(struct type* context)                                                                                  \
+    {                                                                                                                  \
+        return is_answer(get_state(), (void*)(long)context->data, (void*)(long)context->data_end) ? drop : pass;       \
     }
-}
 
-SEC("xdp")
-int answers(struct xdp_md* context)
-{
-    return is_answer(get_state(), (void*)(long)context->data, (void*)(long)context->data_end) ? XDP_DROP : XDP_PASS;
-}
-
-/* Both for packets that a balancer on TC hands over to the other end of its veth, behind XDP. */
-SEC("tc")
-int sink_tc(struct __sk_buff* context)
-{
-    struct generator_state* s = get_state();
-
-    switch (fate_at_sink(s, (void*)(long)context->data, (void*)(long)context->data_end)) {
-    case PASSED:
-        return TC_ACT_OK;
-    case ANSWERED:
-        return (int)bpf_redirect(context->ifindex, 0);
-    case KEPT:
-        if (s && !bpf_skb_load_bytes(context, 0, s->frames[s->kept & (KEPT_FRAMES - 1)], KEPT_BYTES))
-            s->kept++;
-        return TC_ACT_SHOT;
-    default:
-        return TC_ACT_SHOT;
-    }
-}
-
-SEC("tc")
-int answers_tc(struct __sk_buff* context)
-{
-    return is_answer(get_state(), (void*)(long)context->data, (void*)(long)context->data_end) ? TC_ACT_SHOT : TC_ACT_OK;
-}
+ENDS("xdp", xdp_md, sink, answers, XDP_PASS, XDP_DROP, XDP_TX, bpf_xdp_load_bytes)
+ENDS("tc", __sk_buff, sink_tc, answers_tc, TC_ACT_OK, TC_ACT_SHOT, (int)bpf_redirect(context->ifindex, 0),
+    bpf_skb_load_bytes)
 
 /* The floor: what every balancer that redirects does at least. */
 SEC("xdp")

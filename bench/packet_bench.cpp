@@ -66,7 +66,7 @@ int main(int argc, char** argv)
     app.add_flag("--profile", options.profile, "count instructions by the files and lines of bpf/ that they come from");
     app.add_flag("--steps", options.steps, "what each step of the way of established packets costs");
     app.add_option("--only", options.only, "rows with this in their ids, and floors; may be given several times");
-    app.add_option("--rounds", options.rounds, "interleaved rounds; medians are reported (9, --quick: 7)");
+    app.add_option("--rounds", options.rounds, "interleaved rounds; medians are reported (7)");
     app.add_option("--repeat", options.repeat, "packets a row and round (1,000,000, --quick: 250,000)");
     app.add_flag("--undrained", options.undrained, "packets begin while the harness still stores them");
     CLI11_PARSE(app, argc, argv);
@@ -93,7 +93,7 @@ int main(int argc, char** argv)
     }
     if (!options.guard_file.empty())
         return guard(session, options.guard_file) ? 0 : 1;
-    const int rounds = options.rounds > 0 ? options.rounds : options.quick ? 7 : 9;
+    const int rounds = options.rounds > 0 ? options.rounds : 7;
     if (options.steps) {
         steps(session, rounds);
         return 0;

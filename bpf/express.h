@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * express: the shortest way for the packets of which there are most: a whole IP packet without options or tags, of a
- * connection that is established, goes on and was seen in this tick, between hosts that are where they were. It
- * does what parse, follow, replay and tunnel do for such a packet, from registers: nothing between the first look and
- * the last store moves the packet, so that offsets are constants and no bound is checked twice. Whatever is not as
- * expected takes the long way (EXPRESS_OFF), which decides, tells and counts; nothing has changed by then.
+ * connection that is established and goes on, between hosts that are where they were; a backend's only if the
+ * connection was seen in this tick. It does what parse, follow, replay and tunnel do for such a packet: nothing between
+ * the first look and the last store moves the packet, so that offsets are constants and no bound is checked twice.
+ * Whatever is not as expected takes the long way, which decides, tells and counts; nothing but the flow's age has
+ * changed by then. Steps answer 1 if the packet has its verdict (finders: a pointer), 0 for the long way.
  */
 #ifndef FEATHERLB_EXPRESS_H
 #define FEATHERLB_EXPRESS_H
@@ -35,8 +36,7 @@
 #define EXPRESS_MORE
 #endif
 
-#define HOP_MAC 0xffffffffffffULL /* of a hop's first word */
-#define HOP_LINK_SHIFT 48
+#define HOP_LINK_SHIFT 48 /* of a hop's first word */
 
 /* What stays the same from step to step. `v6` and `protocol` are known to the compiler wherever they are asked. */
 struct express {
@@ -110,7 +110,7 @@ FLB_INLINE struct flb_flow* express_find_in_set(
     return 0;
 }
 
-/* As flow_find_hashed; the entry's index, too. */
+/* As flow_find_hashed; the set that it lies in, too. */
 FLB_INLINE struct flb_flow* express_find(
     const int v6, struct express* x, __u64 hash, __u64* ctl, struct flb_flow** first, __u32* set)
 {

@@ -162,6 +162,9 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
         .samples = std::move(*samples),
         .copying = std::move(loaded->copying)});
     state->tables.use(state->maps);
+    for (auto& record : state->maps.values<flb_iface>("ifaces")) // an earlier version left MTUs of what is gone
+        if (record.ifindex == 0 && record.mtu != 0)
+            publish_word<std::uint64_t>(&record, 0);
     return DataPlane(std::move(state));
 }
 
@@ -245,9 +248,9 @@ Result<void> DataPlane::remove_interface(std::uint32_t ifindex)
     auto done = state_->attachments.detach(ifindex);
     auto& record = state_->interface(ifindex);
     if (record.ifindex == ifindex) {
-        publish_word<std::uint64_t>(&record, 0); // with the MTU: nothing fits through it any more
         publish(record.ifindex, 0u);
         publish(record.flags, 0u);
+        publish_word<std::uint64_t>(&record, 0); // with the MTU, which is what bpf/express.h asks
     }
     return done;
 }

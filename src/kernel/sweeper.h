@@ -59,8 +59,8 @@ public:
     bool step(std::uint32_t sets, std::uint32_t now, std::span<const std::uint32_t, FLB_FLOW_STATES> timeouts);
 
     [[nodiscard]] const FlowCounts& counts() const { return finished_; }
-    // Nothing was in the table, as far as it has been looked at since the pass before the last one began, and no
-    // backend has an open connection now: a pass would free nothing.
+    // Nothing was in the table, as far as it has been looked at since the last whole pass began, and no backend has an
+    // open connection now.
     [[nodiscard]] bool idle() const;
     [[nodiscard]] const SweepTotals& totals() const { return totals_; }
     [[nodiscard]] std::size_t sets() const { return sets4_.size() + sets6_.size(); }

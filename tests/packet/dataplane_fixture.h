@@ -166,11 +166,16 @@ protected:
         ASSERT_TRUE(worked);
     }
 
-    static std::uint32_t flags_of(const DataPlane& plane, std::uint32_t ifindex)
+    static flb_iface interface_record(const DataPlane& plane, std::uint32_t ifindex)
     {
         flb_iface record{};
         const std::uint32_t slot = ifindex % FLB_IFACE_SLOTS;
         EXPECT_EQ(bpf_map_lookup_elem(plane.map_fd("ifaces"), &slot, &record), 0);
+        return record;
+    }
+    static std::uint32_t flags_of(const DataPlane& plane, std::uint32_t ifindex)
+    {
+        const flb_iface record = interface_record(plane, ifindex);
         return record.ifindex == ifindex ? record.flags : 0;
     }
 

@@ -257,6 +257,22 @@ TEST_F(DataPlaneTest, AnInterfaceThatVanishedIsForgottenAndOneThatCameBackIsAtta
     EXPECT_THAT(plane.attachments(), SizeIs(1));
 }
 
+TEST_F(DataPlaneTest, NothingFitsThroughAnInterfaceThatIsGone)
+{
+    {
+        auto plane = open(options());
+        attach(plane, Attach::xdp);
+        EXPECT_GT(interface_record(plane, east_).mtu, 0);
+        ASSERT_TRUE(plane.remove_interface(east_));
+        EXPECT_EQ(interface_record(plane, east_).mtu, 0);
+        flb_iface left{}; // as an earlier version did
+        left.mtu = 1500;
+        const std::uint32_t slot = east_ % FLB_IFACE_SLOTS;
+        ASSERT_EQ(bpf_map_update_elem(plane.map_fd("ifaces"), &slot, &left, BPF_ANY), 0);
+    }
+    EXPECT_EQ(interface_record(open(options()), east_).mtu, 0);
+}
+
 TEST_F(DataPlaneTest, DifferentSizesKeepThePinnedOnesWithAWarning)
 {
     {
