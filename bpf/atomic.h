@@ -35,13 +35,14 @@
 
 /* Later loads stay behind earlier ones. x86-64 keeps that order by itself; elsewhere an atomic operation on the
  * stack is the only barrier that BPF has. */
-FLB_INLINE void atomic_order_loads(int weak_memory)
+FLB_INLINE void atomic_order_loads(void)
 {
+#ifdef FEATHERLB_WEAK_MEMORY
+    __u64 anything = 0;
+
+    atomic_xor(&anything, 0);
+#endif
     asm volatile("" ::: "memory");
-    if (weak_memory) {
-        __u64 anything = 0;
-        atomic_xor(&anything, 0);
-    }
 }
 
 #else
@@ -54,9 +55,9 @@ FLB_INLINE void atomic_order_loads(int weak_memory)
 #define atomic_and(p, v) ((void)__sync_fetch_and_and((p), (v)))
 #define atomic_or(p, v) ((void)__sync_fetch_and_or((p), (v)))
 
-FLB_INLINE void atomic_order_loads(int weak_memory)
+FLB_INLINE void atomic_order_loads(void)
 {
-    (void)weak_memory; /* atomic_load acquires here */
+    /* atomic_load acquires here */
 }
 
 #endif

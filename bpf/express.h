@@ -103,7 +103,7 @@ FLB_INLINE struct flb_flow* express_find_in_set(
         struct flb_flow* f = flow_way(v6, first, start + i);
 
         *ctl = atomic_load(&f->ctl);
-        atomic_order_loads(flow_load()->weak_memory);
+        atomic_order_loads();
         if (express_is_key(v6, x, f) && ((__u32)*ctl == x->now || flow_is_live(*ctl)))
             return f;
     }
@@ -111,32 +111,31 @@ FLB_INLINE struct flb_flow* express_find_in_set(
 }
 
 /* As flow_find_hashed; the set that it lies in, too. */
-FLB_INLINE struct flb_flow* express_find(
-    const int v6, struct express* x, __u64 hash, __u64* ctl, struct flb_flow** first, __u32* set)
+FLB_INLINE struct flb_flow* express_find(const int v6, struct express* x, __u64 hash, __u64* ctl, __u32* set)
 {
-    struct flb_flow* f;
+    struct flb_flow *f, *first;
 
     *set = flow_first_set(v6, hash);
-    *first = flow_first_way(v6, *set);
-    if (!*first)
+    first = flow_first_way(v6, *set);
+    if (!first)
         return 0;
     x->now = flow_now();
-    f = express_find_in_set(v6, x, *first, (__u32)hash, ctl);
-    if (f || !(atomic_load(&(*first)->ctl) & FLB_CTL_MARK))
+    f = express_find_in_set(v6, x, first, (__u32)hash, ctl);
+    if (f || !(atomic_load(&first->ctl) & FLB_CTL_MARK))
         return f;
     *set = flow_second_set(v6, hash);
-    *first = flow_first_way(v6, *set);
-    return *first ? express_find_in_set(v6, x, *first, (__u32)hash, ctl) : 0;
+    first = flow_first_way(v6, *set);
+    return first ? express_find_in_set(v6, x, first, (__u32)hash, ctl) : 0;
 }
 
 /* The client's first packet in a tick: what follow_age does. */
-FLB_INLINE int express_tick(
-    const int v6, const struct express* x, struct flb_flow* f, const struct flb_flow* first, __u32 set, __u64* ctl)
+FLB_INLINE int express_tick(const int v6, const struct express* x, struct flb_flow* f, __u32 set, __u64* ctl)
 {
-    const __u32 way = (__u32)((const char*)f - (const char*)first) / FLOW_ENTRY_SIZE(v6);
+    const char* first = (const char*)flow_first_way(v6, set);
+    const __u32 way = (__u32)((const char*)f - first) / FLOW_ENTRY_SIZE(v6);
     const __u64 before = *ctl;
 
-    if (follow_tick(v6, set * FLB_WAYS + way, before, x->now))
+    if (!first || follow_tick(v6, set * FLB_WAYS + way, before, x->now))
         return 0;
     *ctl = atomic_load(&f->ctl);
     return flow_generation(*ctl) == flow_generation(before) && flow_state(*ctl) == flow_state(before);
@@ -159,7 +158,7 @@ FLB_INLINE int express_rewrite(const int v6, const __u8 protocol, struct express
     for (int i = 0; i < FLOW_ADDRESS_WORDS(v6); i++)
         addresses[i] = atomic_load(&flow_words(f)[FLOW_KEY_WORDS(v6) + i]);
     ports = atomic_load_word(&f->sport); /* both deltas are in it */
-    atomic_order_loads(flow_load()->weak_memory);
+    atomic_order_loads();
     if (!counters || atomic_load(&f->ctl) != ctl) /* torn, perhaps: see flow_is_whole */
         return 0;
     count_in(counters, direction, x->length);
@@ -236,7 +235,7 @@ FLB_INLINE int express_one_way(const int v6, struct express* x, struct flb_flow*
     const __u32 flags = backend->flags;
     const __u64 to = atomic_load_word(&backend->hop);
 
-    atomic_order_loads(flow_load()->weak_memory);
+    atomic_order_loads();
     if (atomic_load(&f->ctl) != ctl || !(flags & FLB_BACKEND_ONE_WAY) ||
         (flags & FAILOVER_FLAGS) != FLB_BACKEND_VALID || !to || x->segment + tunnel_bytes(flags) > backend->mtu ||
         !express_leaves(x, to, tunnel_bytes(flags), &out))
@@ -286,7 +285,7 @@ FLB_INLINE int express_to_client(
 
 FLB_INLINE int express_flow(const int v6, const __u8 protocol, struct express* x)
 {
-    struct flb_flow *f, *first;
+    struct flb_flow* f;
     struct flb_iface* in;
     __u64 hash, ctl;
     __u32 set;
@@ -299,7 +298,7 @@ FLB_INLINE int express_flow(const int v6, const __u8 protocol, struct express* x
     EXPRESS_STEP(interface)
     x->ports = parse_ports_word(express_word(x->data + EXPRESS_L4(v6)), protocol);
     hash = express_hash(v6, x);
-    f = express_find(v6, x, hash, &ctl, &first, &set);
+    f = express_find(v6, x, hash, &ctl, &set);
     if (!f)
         return 0;
     EXPRESS_STEP(flow)
@@ -307,7 +306,7 @@ FLB_INLINE int express_flow(const int v6, const __u8 protocol, struct express* x
         return (__u32)ctl == x->now && express_to_client(v6, protocol, x, f, ctl, in);
     if (flow_state(ctl) != (protocol == IPPROTO_TCP ? FLB_FLOW_ESTABLISHED : FLB_FLOW_UDP_STREAM))
         return 0;
-    if ((__u32)ctl != x->now && !express_tick(v6, x, f, first, set, &ctl))
+    if ((__u32)ctl != x->now && !express_tick(v6, x, f, set, &ctl))
         return 0;
     return express_to_backend(v6, protocol, x, f, ctl, hash, in);
 }

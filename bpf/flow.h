@@ -131,7 +131,7 @@ FLB_INLINE int flow_is_whole(const struct flow_ref* ref)
 {
     __u64 ctl;
 
-    atomic_order_loads(flow_load()->weak_memory);
+    atomic_order_loads();
     ctl = atomic_load(&ref->f->ctl);
     return flow_generation(ctl) == flow_generation(ref->ctl) && flow_is_live(ctl);
 }
@@ -150,7 +150,7 @@ FLB_INLINE int flow_find_in_set(
         struct flb_flow* f = flow_way(v6, first, start + i);
         __u64 ctl = atomic_load(&f->ctl);
 
-        atomic_order_loads(flow_load()->weak_memory);
+        atomic_order_loads();
         if (!flow_key_equal(v6, f, key) || !flow_is_live(ctl))
             continue;
         ref->f = f;

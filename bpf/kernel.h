@@ -71,26 +71,35 @@ FLB_INLINE void address_from(struct flb_addr* address, __u64 high, __u64 low)
     words[3] = (__u32)(low >> 32);
 }
 
-/* The prefilter, over folded addresses (flb_prefilter_index). */
+/* The prefilter, addressed without a look-up: libbpf makes a map of one value of the section, and who loads the program
+ * puts map `prefilter` in its place. */
+#ifndef FEATHERLB_HOST
+struct flb_prefilter prefilter_value SEC(FLB_DIRECT_SECTION "prefilter");
+#endif
+
+FLB_INLINE __u8 prefilter_kinds(__u32 folded)
+{
+    const __u32 index = flb_prefilter_index(folded) & (FLB_PREFILTER_SIZE - 1);
+#ifndef FEATHERLB_HOST
+    return prefilter_value.kinds[index];
+#else
+    __u32 zero = 0;
+
+    return ((const struct flb_prefilter*)bpf_map_lookup_elem(&prefilter, &zero))->kinds[index];
+#endif
+}
+
+/* Of folded addresses (flb_prefilter_index). */
 FLB_INLINE int may_be_ours(__u32 source, __u32 destination)
 {
-    __u32 zero = 0;
-    const struct flb_prefilter* filter = bpf_map_lookup_elem(&prefilter, &zero);
-
-    if (!filter)
-        return 0;
-    return (filter->kinds[flb_prefilter_index(destination) & (FLB_PREFILTER_SIZE - 1)] &
-               (FLB_KIND_LISTENER | FLB_KIND_SNAT)) ||
-           (filter->kinds[flb_prefilter_index(source) & (FLB_PREFILTER_SIZE - 1)] & FLB_KIND_BACKEND);
+    return (prefilter_kinds(destination) & (FLB_KIND_LISTENER | FLB_KIND_SNAT)) ||
+           (prefilter_kinds(source) & FLB_KIND_BACKEND);
 }
 
 /* May a packet to this address have been an outer header of ours? */
 FLB_INLINE int may_be_tunnel(__u32 destination)
 {
-    __u32 zero = 0;
-    const struct flb_prefilter* filter = bpf_map_lookup_elem(&prefilter, &zero);
-
-    return filter && (filter->kinds[flb_prefilter_index(destination) & (FLB_PREFILTER_SIZE - 1)] & FLB_KIND_TUNNEL);
+    return (prefilter_kinds(destination) & FLB_KIND_TUNNEL) != 0;
 }
 
 #endif

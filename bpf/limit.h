@@ -120,7 +120,7 @@ FLB_INLINE void limit_look(__u64 identity, struct limit_survey* s)
         if (!entry)
             continue;
         ctl = atomic_load(&entry->ctl);
-        atomic_order_loads(flow_load()->weak_memory);
+        atomic_order_loads();
         if (ctl & LIMIT_CLAIMED)
             continue;
         if (!(ctl & LIMIT_COUNT)) {

@@ -5,6 +5,9 @@ find_program(BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
 
 set(bpf_out ${CMAKE_BINARY_DIR}/bpf)
 set(bpf_definitions)
+if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$") # loads may pass loads: bpf/atomic.h
+    list(APPEND bpf_definitions -DFEATHERLB_WEAK_MEMORY)
+endif()
 if(FEATHERLB_OTHER_LAYOUT)
     list(APPEND bpf_definitions -DFEATHERLB_OTHER_LAYOUT)
 endif()

@@ -244,6 +244,7 @@ struct flb_snat_address {
 
 /* Map `prefilter`: for each hash of an address (flb_prefilter_index), what an address with this hash may be.
  * 0 means: certainly nothing of ours. */
+#define FLB_DIRECT_SECTION ".data." /* and the name of the map: sections that stand for maps of one value */
 struct flb_prefilter {
     __u8 kinds[FLB_PREFILTER_SIZE];
 };
@@ -419,9 +420,9 @@ struct flb_load {
     __u32 max_backends;
     __u32 processors; /* possible ones: stride of the counters */
     __u32 tick_shift;
-    __u32 weak_memory; /* 1 where loads may pass loads (arm64) */
     __u32 limit_sets;
     __u32 rate_sets;
+    __u8 pad[4];
 };
 
 /* ---- counters ----------------------------------------------------------------------------------------- */

@@ -38,9 +38,6 @@ flb_load constants_for(const MapSet& maps)
     constants.tick_shift = settings.tick_shift;
     constants.limit_sets = maps.at("limit_counts").shape().max_entries;
     constants.rate_sets = maps.at("limit_rates").shape().max_entries;
-#ifdef __aarch64__
-    constants.weak_memory = 1;
-#endif
     return constants;
 }
 

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <cstring>
 #include <mutex>
 
 #include <bpf/bpf.h>
@@ -62,9 +63,13 @@ std::string last_messages(int lines)
     return position == std::string::npos ? text : text.substr(position == 0 ? 0 : position + 1);
 }
 
-bool is_constant_section(const bpf_map* map)
+// The map that belongs in the place of this one; empty for the constants.
+std::string shared_name(const bpf_map* map)
 {
-    return bpf_map__is_internal(map);
+    const std::string name = bpf_map__name(map);
+    if (name.starts_with(FLB_DIRECT_SECTION))
+        return name.substr(std::strlen(FLB_DIRECT_SECTION));
+    return bpf_map__is_internal(map) ? "" : name;
 }
 
 } // namespace
@@ -82,9 +87,9 @@ Result<void> reuse_maps(bpf_object* object, const std::function<int(const std::s
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object)
     {
-        if (is_constant_section(map))
+        const std::string name = shared_name(map);
+        if (name.empty())
             continue;
-        const std::string name = bpf_map__name(map);
         // A map declared for pinning by name would leave a stray pin, also when it is reused.
         bpf_map__set_pin_path(map, nullptr);
         if (const int error = bpf_map__reuse_fd(map, fd_of(name)); error < 0)
@@ -154,7 +159,7 @@ Result<std::vector<MapShape>> Programs::declared_maps()
     std::vector<MapShape> result;
     const bpf_map* map = nullptr;
     while ((map = bpf_object__next_map(xdp->obj, map)) != nullptr) {
-        if (is_constant_section(map))
+        if (bpf_map__is_internal(map))
             continue;
         result.push_back({.name = bpf_map__name(map),
             .type = bpf_map__type(map),

@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -28,6 +30,12 @@ std::size_t page_aligned(std::size_t bytes)
 {
     const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     return (bytes + page - 1) / page * page;
+}
+
+// The programs address the value of such a map; the one that has its name is not used here.
+bool stands_for_another(const bpf_map* map)
+{
+    return std::string_view(bpf_map__name(map)).starts_with(FLB_DIRECT_SECTION);
 }
 
 class KernelEngine : public Engine {
@@ -115,7 +123,7 @@ void KernelEngine::load(const MapSizes& sizes, const flb_load& constants)
     bpf_object__for_each_map(map, tc_->obj)
     {
         const bpf_map* made = bpf_object__find_map_by_name(object, bpf_map__name(map));
-        if (!bpf_map__is_internal(map) && bpf_map__reuse_fd(map, bpf_map__fd(made)) != 0)
+        if ((!bpf_map__is_internal(map) || stands_for_another(map)) && bpf_map__reuse_fd(map, bpf_map__fd(made)) != 0)
             throw std::runtime_error(fmt::format("cannot share the map {}", bpf_map__name(map)));
     }
     if (tc_bpf__load(tc_) != 0)
@@ -128,14 +136,18 @@ void KernelEngine::map_memory()
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, xdp_->obj)
     {
-        if (bpf_map__is_internal(map) || !(bpf_map__map_flags(map) & BPF_F_MMAPABLE))
+        std::string name = bpf_map__name(map);
+        if (stands_for_another(map))
+            name = name.substr(std::strlen(FLB_DIRECT_SECTION));
+        else if (bpf_map__is_internal(map) || !(bpf_map__map_flags(map) & BPF_F_MMAPABLE) ||
+                 bpf_object__find_map_by_name(xdp_->obj, (FLB_DIRECT_SECTION + name).c_str()))
             continue;
         const std::size_t size =
             static_cast<std::size_t>(bpf_map__value_size(map) + 7) / 8 * 8 * bpf_map__max_entries(map);
         void* memory = mmap(nullptr, page_aligned(size), PROT_READ | PROT_WRITE, MAP_SHARED, bpf_map__fd(map), 0);
         if (memory == MAP_FAILED)
             throw std::system_error(errno, std::generic_category(), bpf_map__name(map));
-        memory_[bpf_map__name(map)] = {static_cast<std::uint8_t*>(memory), size};
+        memory_[name] = {static_cast<std::uint8_t*>(memory), size};
     }
 }
 

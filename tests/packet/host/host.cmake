@@ -20,7 +20,7 @@ foreach(hook xdp tc decap probe copy)
     set(program ${host_out}/host_${hook}.so)
     add_custom_command(
         OUTPUT ${program}
-        COMMAND ${BPF_CLANG} -D__bpf__ -O1 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -fPIC -shared
+        COMMAND ${BPF_CLANG} -D__bpf__ -DFEATHERLB_HOST -DFEATHERLB_WEAK_MEMORY -O1 -g -std=gnu11 -Wall -Wextra -Wno-unused-parameter -Werror -fPIC -shared
                 -Wl,-Bsymbolic -fno-strict-aliasing -fprofile-instr-generate -fcoverage-mapping
                 -include bpf/bpf_helpers.h -I${host_dir} -I${host_out}/include -I${CMAKE_SOURCE_DIR}/include -I${CMAKE_SOURCE_DIR}/bpf
                 ${CMAKE_SOURCE_DIR}/bpf/${hook}.bpf.c -o ${program}

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 #include <dlfcn.h>
@@ -138,7 +139,7 @@ int bpf_object__load_skeleton(bpf_object_skeleton* skeleton)
     object->machine.load("host_" + name.substr(0, name.find("_bpf")) + ".so");
     bpf_object__for_each_map(map, from)
     {
-        if (bpf_map__is_internal(map))
+        if (std::string_view(bpf_map__name(map)).ends_with(".rodata"))
             copy_constants(from, map, object->machine);
     }
     bpf_program* program = nullptr;

@@ -91,16 +91,11 @@ void Machine::set_constant(const std::string& name, const void* bytes, std::size
     }
 }
 
-void Machine::write_constants(const Library& library, const Conditions& conditions) const
+void Machine::write_constants(const Library& library) const
 {
-    for (const auto& [name, bytes] : constants_) {
-        void* at = dlsym(library.handle, name.c_str());
-        if (!at)
-            continue;
-        std::memcpy(at, bytes.data(), bytes.size());
-        if (name == "flb_load")
-            static_cast<flb_load*>(at)->weak_memory = conditions.weak_memory;
-    }
+    for (const auto& [name, bytes] : constants_)
+        if (void* at = dlsym(library.handle, name.c_str()))
+            std::memcpy(at, bytes.data(), bytes.size());
 }
 
 std::pair<void*, const Machine::Library*> Machine::find(const char* program) const
@@ -145,7 +140,7 @@ Result Machine::run(
     run.length = static_cast<std::uint32_t>(in.size());
     run.readable = std::min(run.length, conditions.readable);
     std::memcpy(run.data, in.data(), in.size());
-    write_constants(library, conditions);
+    write_constants(library);
     if (conditions.partial)
         leave_to_device(run);
     run.show();

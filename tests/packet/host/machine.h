@@ -66,7 +66,7 @@ private:
     };
     // The entry of a program, and the library that it is in.
     [[nodiscard]] std::pair<void*, const Library*> find(const char* program) const;
-    void write_constants(const Library& library, const Conditions& conditions) const;
+    void write_constants(const Library& library) const;
     Result run(const Library& library, const Bytes& in, const Conditions& conditions, Run& run,
         const std::function<int()>& enter);
 

@@ -32,7 +32,6 @@ struct Conditions {
     unsigned failing = 0;   // this call fails: no entry found, no room, no permission
     unsigned shrinking = 0; // after this call no more than `kept` bytes can be read
     std::uint32_t kept = 0;
-    bool weak_memory = false; // the program has the barriers that arm64 needs
     unsigned interrupted = 0; // before this call another processor does to a flow what `by` says
     Interruption by = Interruption::none;
 };

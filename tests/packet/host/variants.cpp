@@ -101,21 +101,21 @@ void try_faults(const Attempt& attempt, const Outcome& without)
     constexpr std::array<std::uint32_t, 14> kept = {0, 13, 14, 17, 20, 33, 36, 41, 53, 57, 61, 73, 81, 100};
     const auto judge = [&](const Result& result, std::uint64_t drops) { expect_sane(attempt, without, result, drops); };
     Result plain;
-    attempt("weak memory", {.weak_memory = true}, [&](const Result& result, std::uint64_t) { plain = result; });
+    attempt("as it is", {}, [&](const Result& result, std::uint64_t) { plain = result; });
     for (unsigned call = 1; call <= plain.calls; call++) {
-        attempt(fmt::format("call {} fails", call), {.failing = call, .weak_memory = true}, judge);
+        attempt(fmt::format("call {} fails", call), {.failing = call}, judge);
         for (const std::uint32_t bytes : kept) {
             if (bytes < ETH_HLEN && !attempt.drops)
                 continue; // the kernel leaves that much; a program that never drops can only trust it
-            attempt(fmt::format("{} bytes are readable after call {}", bytes, call),
-                {.shrinking = call, .kept = bytes, .weak_memory = true}, judge);
+            attempt(fmt::format("{} bytes are readable after call {}", bytes, call), {.shrinking = call, .kept = bytes},
+                judge);
         }
     }
     for (const unsigned call : plain.meetings)
         for (const Interruption by :
             {Interruption::touch, Interruption::crowd, Interruption::replace, Interruption::end})
             attempt(fmt::format("another processor at call {}: {}", call, static_cast<int>(by)),
-                {.weak_memory = true, .interrupted = call, .by = by}, judge);
+                {.interrupted = call, .by = by}, judge);
 }
 
 } // namespace
@@ -217,13 +217,13 @@ void try_faults(Machine& machine, const Once& once, const std::function<void()>&
         machine.restore();
         return result;
     };
-    const Result plain = attempt({.weak_memory = true});
+    const Result plain = attempt({});
     for (unsigned call = 1; call <= plain.calls; call++)
-        attempt({.failing = call, .weak_memory = true});
+        attempt({.failing = call});
     for (const unsigned call : plain.meetings)
         for (const Interruption by :
             {Interruption::touch, Interruption::crowd, Interruption::replace, Interruption::end})
-            attempt({.weak_memory = true, .interrupted = call, .by = by});
+            attempt({.interrupted = call, .by = by});
     machine.unwatch();
 }
 
