@@ -2,7 +2,7 @@
 """Who is compared in requests.py: what runs on the balancer, the load on it, and the processor time that it takes.
 
 Load has the same shape for all, or it is the shape that is compared: a wrk that talks to one nginx alone is woken, and its
-packets are handled, where that nginx runs, which makes the same kernel a fifth faster than three wrk on all three nginx. So
+packets are handled, where that nginx runs, which makes the same kernel a sixth faster than three wrk on all three nginx. So
 routed has both: connections spread over the backends by the kernel's multipath routes, as balancers do; and each wrk
 with a backend of its own ("paired"), which balancers get as three services of one backend.
 """
@@ -21,7 +21,7 @@ from labkit.config import configuration, endpoint, service
 from labkit.lab import Lab
 from labkit.topology import Network
 
-PAIRED = ("10.9.0.1", "10.9.0.2", "10.9.0.3")
+PAIR_VIPS = ("10.9.0.1", "10.9.0.2", "10.9.0.3")
 VIP = "10.9.0.4"
 ANYCAST = "10.9.0.9"  # on every backend, behind the balancer as a router
 IPERF_PORT, BULK_PORT = 5201, 5202
@@ -81,14 +81,14 @@ class Ground:
         services = [service("web", [f"{VIP}:80/tcp"], backends, 4, HTTP_PORT, forward, "round-robin"),
                     service("bulk", [f"{VIP}:{BULK_PORT}/tcp"], backends[:1], 4, IPERF_PORT, forward, "round-robin")]
         services += [service(f"web-{host.name}", [f"{address}:80/tcp"], [host], 4, HTTP_PORT, forward, "round-robin")
-                     for host, address in zip(backends, PAIRED)]
+                     for host, address in zip(backends, PAIR_VIPS)]
         return self.contestant.kind(self.network, configuration(self.network, services, "tc"))
 
     def _urls(self, paired: bool) -> list[str]:
         if self.contestant.kind is standin.Routed:
             addresses = [host.ipv4 for host in self.network.backends] if paired else [ANYCAST] * 3
             return [f"http://{endpoint(address, HTTP_PORT)}/id" for address in addresses]
-        return [f"http://{address}/id" for address in (PAIRED if paired else [VIP] * 3)]
+        return [f"http://{address}/id" for address in (PAIR_VIPS if paired else [VIP] * 3)]
 
     def requests(self, seconds: int, new_connections: bool = False, paired: bool = False) -> dict:
         """Three wrk at once: their sum, and the latencies of all requests together."""
