@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is compared in requests.py: what runs on the balancer, the load on it, and the processor time that it takes."""
+"""Who is compared in requests.py: what runs on the balancer, the load on it, and the processor time that it takes.
+
+Load has the same shape for all, or it is the shape that is compared: a wrk that talks to one nginx alone is woken, and its
+packets are handled, where that nginx runs, which makes the same kernel a sixth faster than three wrk on all three nginx. So
+routed has both: connections spread over the backends by the kernel's multipath routes, as balancers do; and each wrk
+with a backend of its own ("paired"), which balancers get as three services of one backend.
+"""
 import contextlib
 import json
 import os
@@ -8,14 +14,16 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit import load, standin
+from labkit import load, standin, tools
 from labkit.backends import HTTP_PORT, Servers
 from labkit.balancer import Featherlb
 from labkit.config import configuration, endpoint, service
 from labkit.lab import Lab
-from labkit.topology import Network, service_address
+from labkit.topology import Network
 
-VIP = service_address(4)
+PAIR_VIPS = ("10.9.0.1", "10.9.0.2", "10.9.0.3")
+VIP = "10.9.0.4"
+ANYCAST = "10.9.0.9"  # on every backend, behind the balancer as a router
 IPERF_PORT, BULK_PORT = 5201, 5202
 CONNECTIONS = 20  # of each of the three wrk
 HISTOGRAM = Path(load.__file__).with_name("histogram.lua")
@@ -41,37 +49,52 @@ CONTESTANTS = {
 
 
 class Ground:
-    """One network for all contestants, in turn: a client, three nginx, an iperf3."""
+    """A contestant's own network, so that all are up and measured in turn: a client, three nginx, an iperf3."""
 
-    def __init__(self, lab: Lab):
-        self.lab = lab
+    def __init__(self, lab: Lab, contestant: Contestant):
+        self.lab, self.contestant = lab, contestant
         self.network = Network(lab, "two-armed")
         Servers(self.network, dns=False, echo=False, log_requests=False)
         lab.start(self.network.backends[0].ns, ["iperf3", "--server", "--port", str(IPERF_PORT)], log="iperf3.log")
         self._level()
+        if contestant.kind is standin.Routed:
+            self._spread()
 
     def _level(self) -> None:
-        """What one contestant leaves must not hinder the next. nginx closes first, so tens of thousands of its TIME_WAIT
+        """What one slice leaves must not hinder the next. nginx closes first, so tens of thousands of its TIME_WAIT
         sockets would meet the same addresses and ports again; and nft's connections would fill conntrack."""
         for host in self.network.backends:
             host.ns.sysctl("net.ipv4.tcp_max_tw_buckets", 0)
         self.network.balancer.sysctl("net.netfilter.nf_conntrack_tcp_timeout_time_wait", 5)
 
-    def run(self, contestant: Contestant):
-        """A with block."""
-        backends = self.network.backends
-        web = service("web", [f"{VIP}:80/tcp"], backends, 4, HTTP_PORT, contestant.forward, "round-robin")
-        bulk = service("bulk", [f"{VIP}:{BULK_PORT}/tcp"], backends[:1], 4, IPERF_PORT, contestant.forward, "round-robin")
-        return contestant.kind(self.network, configuration(self.network, [web, bulk], "tc"))
+    def _spread(self) -> None:
+        """A router that spreads connections by itself, by a hash of addresses and ports."""
+        self.network.balancer.sysctl("net.ipv4.fib_multipath_hash_policy", 1)
+        hops = " ".join(f"nexthop via {host.ipv4} dev back" for host in self.network.backends)
+        self.network.balancer.ip(f"route add {ANYCAST}/32 {hops}")
+        for host in self.network.backends:
+            host.ns.ip(f"addr add {ANYCAST}/32 dev lo")
 
-    def requests(self, contestant: Contestant, seconds: int, new_connections: bool) -> dict:
+    def run(self):
+        """A with block."""
+        backends, forward = self.network.backends, self.contestant.forward
+        services = [service("web", [f"{VIP}:80/tcp"], backends, 4, HTTP_PORT, forward, "round-robin"),
+                    service("bulk", [f"{VIP}:{BULK_PORT}/tcp"], backends[:1], 4, IPERF_PORT, forward, "round-robin")]
+        services += [service(f"web-{host.name}", [f"{address}:80/tcp"], [host], 4, HTTP_PORT, forward, "round-robin")
+                     for host, address in zip(backends, PAIR_VIPS)]
+        return self.contestant.kind(self.network, configuration(self.network, services, "tc"))
+
+    def _urls(self, paired: bool) -> list[str]:
+        if self.contestant.kind is standin.Routed:
+            addresses = [host.ipv4 for host in self.network.backends] if paired else [ANYCAST] * 3
+            return [f"http://{endpoint(address, HTTP_PORT)}/id" for address in addresses]
+        return [f"http://{address}/id" for address in (PAIR_VIPS if paired else [VIP] * 3)]
+
+    def requests(self, seconds: int, new_connections: bool = False, paired: bool = False) -> dict:
         """Three wrk at once: their sum, and the latencies of all requests together."""
-        urls = [f"http://{VIP}/id"] * 3
-        if contestant.kind is standin.Routed:
-            urls = [f"http://{endpoint(host.ipv4, HTTP_PORT)}/id" for host in self.network.backends]
-        clock = Clock(self.network, contestant)
+        clock = Clock(self.network, self.contestant)
         running = []
-        for url in urls:
+        for url in self._urls(paired):
             command = load.wrk_command(url, seconds, CONNECTIONS, new_connections=new_connections)
             running.append(self.lab.start(self.network.client.ns, [command[0], "-s", str(HISTOGRAM), *command[1:]],
                                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
@@ -89,15 +112,20 @@ class Ground:
                 "p999_ms": percentile(latencies, 0.999), "errors": sum(report.failed for report in reports),
                 "busy_us": busy / requests * 1e6, "own_us": own / requests * 1e6}
 
-    def bulk(self, contestant: Contestant, seconds: int, streams: int) -> float:
-        """Bits a second from client to backend."""
-        address, port = (self.network.backends[0].ipv4, IPERF_PORT) if contestant.kind is standin.Routed else (VIP, BULK_PORT)
-        done = self.network.client.ns.run(["iperf3", "--client", address, "--port", str(port), "--time", str(seconds),
-                                           "--parallel", str(streams), "--json"], check=False)
+    def bulk(self, seconds: int, streams: int) -> dict:
+        """Bits a second from client to backend, as received. By cubic, Linux's default: bbr, where it is the machine's, paces,
+        and so measures timers. Both ends on one processor: on two, a reader that sleeps or not is worth a factor of two."""
+        routed = self.contestant.kind is standin.Routed
+        address, port = (self.network.backends[0].ipv4, IPERF_PORT) if routed else (VIP, BULK_PORT)
+        end = tools.processors()[-1]
+        done = self.network.client.ns.run(
+            ["iperf3", "--client", address, "--port", str(port), "--time", str(seconds), "--parallel", str(streams),
+             "--congestion", "cubic", "--affinity", f"{end},{end}", "--json"], check=False)
         report = json.loads(done.stdout)
         if "error" in report:
             raise RuntimeError(f"iperf3: {report['error']}")
-        return report["end"]["sum_received"]["bits_per_second"]
+        return {"rate": report["end"]["sum_received"]["bits_per_second"],
+                "sent_again": report["end"]["sum_sent"].get("retransmits", 0)}
 
 
 class Clock:
@@ -106,10 +134,10 @@ class Clock:
 
     def __init__(self, network: Network, contestant: Contestant):
         self._network, self._contestant = network, contestant
-        self._busy, self._own = _machine_busy() - _strangers_time(), self._own_time()
+        self._busy, self._own = _machine_busy() - strangers_time(), self._own_time()
 
     def seconds(self) -> tuple[float, float]:
-        return _machine_busy() - _strangers_time() - self._busy, self._own_time() - self._own
+        return _machine_busy() - strangers_time() - self._busy, self._own_time() - self._own
 
     def _own_time(self) -> float:
         if not self._contestant.in_user_space:
@@ -123,7 +151,7 @@ def _machine_busy() -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
-def _strangers_time() -> float:
+def strangers_time() -> float:
     """Of all programs that we have not started, with their children's: who ends leaves his time to his parent."""
     parents, times = {}, {}
     for directory in Path("/proc").glob("[0-9]*"):

@@ -107,10 +107,11 @@ def row_table(rows: list[dict], bases: dict[str, str], extra: dict[str, str]) ->
 BASES = {"empty": "of an empty program", "header": "of a constant header", "memory": "of the memory floor",
          "memory+header": "of both",
          "throughput/redirect": "of the redirect", "throughput/nft-dnat": "of nft DNAT",
-         **{f"{kind}/routed": "of routed" for kind in ("keep-alive", "per-request", "bulk-1", "bulk-8")},
+         **{f"{kind}/routed": "of routed"
+            for kind in ("keep-alive", "keep-alive-paired", "per-request", "bulk-1", "bulk-8")},
          "nft-same": "of nft alike"}
-EXTRA = {"p50_ms": "p50 ms", "p99_ms": "p99 ms", "p999_ms": "p99.9 ms", "errors": "failed", "how": "measured by",
-         "machine": "machine less routed"}
+EXTRA = {"p50_ms": "p50 ms", "p99_ms": "p99 ms", "p999_ms": "p99.9 ms", "errors": "failed", "sent_again": "sent again",
+         "how": "measured by", "machine": "machine less routed"}
 
 
 def part_lines(name: str, part: dict) -> list[str]:

@@ -3,43 +3,74 @@
 """HTTP requests and bulk TCP through featherlb (TC, two-armed), beside: no balancer (routed), nft, HAProxy in tcp mode, nginx
 stream. Everything on two processors of this machine, in network namespaces: three nginx backends, three wrk, iperf3.
 
-Each round runs every contestant once, in turn, so that what else the machine does hits all alike; ratios are made within a
-round, and their medians are quoted: absolute figures belong to this machine and this hour.
+All are up at once, each in a network of its own, and are measured in turn, a second each, forth in one round and back in the
+next, so that what else the machine does hits all alike; ratios are made within a round, and their medians are quoted: absolute
+figures belong to this machine and this hour. Load has the same shape for all: see contestants.py. A second in which strangers
+had much of a processor is measured again, as long as there are spare ones.
 """
+import contextlib
 import os
 import statistics
 import sys
+import time
 from pathlib import Path
 
 sys.dont_write_bytecode = True
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/lab"))
 import figures  # noqa: E402
-from contestants import CONTESTANTS, Ground  # noqa: E402
+from contestants import CONTESTANTS, Ground, strangers_time  # noqa: E402
 import part  # noqa: E402
 from labkit import tools  # noqa: E402
 from labkit.lab import Lab  # noqa: E402
 
-KINDS = {"keep-alive": "HTTP, connections kept", "per-request": "HTTP, a connection for each request",
-         "bulk-1": "bulk TCP, 1 stream", "bulk-8": "bulk TCP, 8 streams"}
-HTTP = ("keep-alive", "per-request")
+PAIRED = "keep-alive-paired"
+KINDS = {"keep-alive": "HTTP, connections kept", PAIRED: "HTTP, connections kept, each client with a backend of its own",
+         "per-request": "HTTP, a connection for each request", "bulk-1": "bulk TCP, 1 stream", "bulk-8": "bulk TCP, 8 streams"}
+HTTP = ("keep-alive", PAIRED, "per-request")
+IN_PAIRS = ("routed", "nft-dnat", "featherlb-dnat")
 QUICK = ("routed", "nft-dnat", "haproxy", "nginx-stream", "featherlb-dnat")
+SPARE = 6  # slices a round, of some thirty
 LATENCIES = ("p50_ms", "p99_ms", "p999_ms")
 
 
-def measure(ground: Ground, id_: str, seconds: int, bulk_seconds: int, streams: tuple[int, ...]) -> dict:
-    """One contestant in one round: all kinds of load."""
-    one = CONTESTANTS[id_]
-    with ground.run(one):
-        figure = {kind: ground.requests(one, seconds, kind == "per-request") for kind in HTTP}
-        for number in streams:
-            figure[f"bulk-{number}"] = {"rate": ground.bulk(one, bulk_seconds, number)}
+class Slices:
+    """Measures slices, some twice: if other programs had more than a tenth of a processor."""
+
+    def __init__(self, seconds: int, spare: int):
+        self._seconds, self.spare = seconds, spare
+
+    def measure(self, ground: Ground, kind: str) -> dict:
+        while True:
+            strangers, began = strangers_time(), time.monotonic()
+            figure = self._measure(ground, kind)
+            if strangers_time() - strangers < 0.1 * (time.monotonic() - began) or self.spare == 0:
+                return figure
+            self.spare -= 1
+
+    def _measure(self, ground: Ground, kind: str) -> dict:
+        if kind in HTTP:
+            return ground.requests(self._seconds, kind == "per-request", kind == PAIRED)
+        return ground.bulk(self._seconds, int(kind.removeprefix("bulk-")))
+
+
+def one_round(grounds: dict[str, Ground], kinds: list[str], slices: Slices, back: bool) -> dict[str, dict]:
+    """By contestant and kind of load. Those that are compared follow each other: a kind is all contestants' turn."""
+    figure = {id_: {} for id_ in grounds}
+    for kind in kinds:
+        for id_ in reversed(grounds) if back else grounds:
+            if kind != PAIRED or id_ in IN_PAIRS:
+                figure[id_][kind] = slices.measure(grounds[id_], kind)
     return figure
+
+
+def who_had(rounds: list[dict], kind: str) -> list[str]:
+    return [id_ for id_ in rounds[0] if kind in rounds[0][id_]]
 
 
 def bases(id_: str, rounds: list[dict], kind: str) -> dict[str, list[float]]:
     """Everybody beside everybody; nft-same is the nft that forwards in the same way."""
-    rates = {f"{kind}/{other}": [each[other][kind]["rate"] for each in rounds] for other in rounds[0]}
+    rates = {f"{kind}/{other}": [each[other][kind]["rate"] for each in rounds] for other in who_had(rounds, kind)}
     alike = rates.get(f"{kind}/nft-{CONTESTANTS[id_].forward}")
     return {**rates, "nft-same": alike} if alike else rates
 
@@ -49,7 +80,7 @@ def processor_rows(rounds: list[dict]) -> list[dict]:
     that of routed, in the same round. `machine` is the latter for all."""
     made = []
     for kind in HTTP:
-        for id_ in rounds[0]:
+        for id_ in who_had(rounds, kind):
             if id_ == "routed":
                 continue
             one = CONTESTANTS[id_]
@@ -64,13 +95,15 @@ def processor_rows(rounds: list[dict]) -> list[dict]:
 def results(rounds: list[dict]) -> list[dict]:
     made = []
     for kind, group in KINDS.items():
-        for id_ in rounds[0] if kind in rounds[0]["routed"] else ():
+        for id_ in who_had(rounds, kind):
             one = CONTESTANTS[id_]
             mine = [each[id_][kind] for each in rounds]
             more = {name: round(statistics.median(figure[name] for figure in mine), 3) for name in LATENCIES
                     if name in mine[0]}
             if kind in HTTP:
                 more["errors"] = sum(figure["errors"] for figure in mine)
+            else:
+                more["sent_again"] = sum(figure["sent_again"] for figure in mine)
             made.append(figures.row(f"{kind}/{id_}", one.name, group, "requests/s" if kind in HTTP else "bit/s",
                                     [figure["rate"] for figure in mine], bases(id_, rounds, kind), **more))
     return made + processor_rows(rounds)
@@ -94,23 +127,30 @@ def as_text(rows: list[dict], rounds: int, seconds: int) -> str:
     lines += ["", "Processor time of the balancer, us a request (of programs their own; else the machine's, less routed's)"]
     lines += [f"  {row['id']:<32}{row['value']:>10.2f} ({row['low']:.2f} to {row['high']:.2f}), machine {row['machine']:.2f}"
               for row in rows if row["id"].startswith("cpu/")]
-    return "\n".join([*lines, "", "of nft alike: beside nft with the same forwarding. Backends keep no TIME_WAIT."])
+    return "\n".join([*lines, "", "of nft alike: beside nft with the same forwarding. Routed spreads connections, too: by "
+                      "multipath routes, but for those in pairs. Backends keep no TIME_WAIT."])
 
 
 def main() -> int:
-    parser = part.parser("requests", __doc__, "less: 3 rounds of 1 s instead of 7 of 2 s")
+    parser = part.parser("requests", __doc__, "less: 3 rounds instead of 10")
     parser.add_argument("--rounds", type=int, help="another number of rounds")
     options = parser.parse_args()
-    rounds, seconds, bulk_seconds = (3, 1, 1) if options.quick else (7, 2, 1)
-    rounds, who = options.rounds or rounds, QUICK if options.quick else tuple(CONTESTANTS)
-    streams = (8,) if options.quick else (1, 8)
+    rounds, seconds = options.rounds or (3 if options.quick else 10), 1
+    who = QUICK if options.quick else tuple(CONTESTANTS)
+    kinds = [kind for kind in KINDS if not options.quick or kind != "bulk-1"]
 
-    def work(lab: Lab) -> tuple[list[dict], str]:
-        ground = Ground(lab)
-        done = []
-        for number in range(rounds):
-            part.say(f"requests, round {number + 1} of {rounds}")
-            done.append({id_: measure(ground, id_, seconds, bulk_seconds, streams) for id_ in who})
+    def work(_: Lab) -> tuple[list[dict], str]:
+        with contextlib.ExitStack() as stack:
+            grounds = {}
+            for id_ in who:
+                part.say(f"preparing: {CONTESTANTS[id_].name}")
+                grounds[id_] = Ground(stack.enter_context(Lab()), CONTESTANTS[id_])
+                stack.enter_context(grounds[id_].run())
+            done, slices = [], Slices(seconds, SPARE * rounds)
+            for number in range(rounds):
+                part.say(f"requests, round {number + 1} of {rounds}")
+                done.append(one_round(grounds, kinds, slices, back=number % 2 == 1))
+            part.say(f"{SPARE * rounds - slices.spare} slices measured again")
         rows = results(done)
         return rows, as_text(rows, rounds, seconds)
 

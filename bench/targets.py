@@ -56,6 +56,8 @@ TARGETS = [
     Target("throughput, XDP, `snat`, of nft DNAT", ("throughput/xdp/snat",), "ratio throughput/nft-dnat", at_least=4.5),
     # Requests.
     Target("HTTP keep-alive, TC, of routed", ("keep-alive/featherlb-*",), "ratio keep-alive/routed", at_least=0.97),
+    Target("the same, each client with a backend of its own", ("keep-alive-paired/featherlb-*",),
+           "ratio keep-alive-paired/routed", at_least=0.97),
     Target("HTTP keep-alive, TC, of nft alike", ("keep-alive/featherlb-*",), "ratio nft-same", at_least=1.05),
     Target("HTTP keep-alive, TC, of HAProxy", ("keep-alive/featherlb-*",), "ratio keep-alive/haproxy", at_least=1.6),
     Target("HTTP keep-alive, TC, of nginx stream", ("keep-alive/featherlb-*",), "ratio keep-alive/nginx-stream", at_least=2.2),
