@@ -12,6 +12,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "featherlb/abi.h"
+#include "featherlb/bounds.h"
 #include "featherlb/layout.h"
 #include "featherlb/samples.h"
 
@@ -26,6 +27,7 @@
 
 #define FLB_SIZED_BY_DAEMON 1
 #define FLB_SLOW_BYTES 384 /* struct slow, in decide_store.h */
+#define FLB_PICK_BYTES 128 /* struct pick_search, in pick_load.h */
 
 FLB_ARRAY(settings, struct flb_settings, 1);
 
@@ -109,7 +111,11 @@ FLB_ARRAY(backend_counters, struct flb_backend_counters, FLB_SIZED_BY_DAEMON); /
 
 FLB_ARRAY(drop_counters, struct flb_drop_counters, FLB_SIZED_BY_DAEMON); /* processors */
 
-/* Two maps that a daemon makes anew where an earlier version has not pinned them. */
+/* Five maps, with pick_memory, that a daemon makes anew where an earlier version has not pinned them. */
+FLB_ARRAY(slot_bounds, struct flb_slot_bounds, FLB_SIZED_BY_DAEMON); /* of the chunks of `slots` */
+
+FLB_ARRAY(backend_chunks, __u64, FLB_SIZED_BY_DAEMON); /* as `backends` */
+
 struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, FLB_SAMPLES_BYTES);
@@ -128,6 +134,13 @@ struct {
     __uint(key_size, sizeof(__u32));
     __uint(value_size, FLB_SLOW_BYTES);
 } slow_memory SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __uint(key_size, sizeof(__u32));
+    __uint(value_size, FLB_PICK_BYTES);
+} pick_memory SEC(".maps"); /* likewise; not in what is pinned by an earlier version */
 
 /* Set by the daemon before loading; the verifier takes it for constants. */
 const volatile struct flb_load flb_load = {

@@ -13,7 +13,8 @@ namespace {
 constexpr const char* map_names[] = {"settings", "prefilter", "ifaces", "listeners", "sources", "services", "slots",
     "backends", "snat_addresses", "service_turns", "backend_ports", "backend_marks", "backend_loads",
     "service_responses", "backend_responses", "flows4", "flows6", "backend_counters", "drop_counters", "prefixes",
-    "pins", "limit_counts", "limit_rates", "names", "samples", "sample_budgets", "layout"};
+    "pins", "limit_counts", "limit_rates", "names", "samples", "sample_budgets", "layout", "slot_bounds",
+    "backend_chunks"};
 
 // The kernel tells entries and memory of a map in the fdinfo of its descriptor.
 MapFacts map_facts(const char* name, int fd)

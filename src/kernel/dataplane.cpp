@@ -142,13 +142,14 @@ Result<DataPlane> DataPlane::open(const DataPlaneOptions& options)
             counts.give_back(backends[backend].service, client);
     };
     FlowWalk flows(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"), uncount,
-        maps->values<flb_backend_load>("backend_loads"));
+        maps->values<flb_backend_load>("backend_loads"), maps->bounds());
     if (auto& timeout = maps->settings().timeout; timeout[FLB_FLOW_KILLED] == 0) // an earlier version's
         publish(timeout[FLB_FLOW_KILLED], timeout[FLB_FLOW_CLOSED_CLIENT]);
     Sweeper sweeper(maps->values<flb_set4>("flows4"), maps->values<flb_set6>("flows6"), maps->sizes().backends, uncount,
         SweptLoads{.loads = maps->values<flb_backend_load>("backend_loads"),
             .begun = [cells = maps->values<flb_backend_counters>("backend_counters"), stride = maps->sizes().backends](
-                         std::uint32_t backend) { return sum_backend(cells, stride, backend).connections; }});
+                         std::uint32_t backend) { return sum_backend(cells, stride, backend).connections; },
+            .bounds = maps->bounds()});
     auto state = std::make_unique<State>(State{.paths = paths,
         .lock = std::move(lock),
         .warnings = std::move(warnings),
@@ -276,6 +277,7 @@ Result<AttachOutcome> DataPlane::attach(const AttachRequest& request)
     auto outcome = state_->attachments.attach(request);
     if (!outcome)
         state_->set_flags(request.ifindex, before);
+    state_->tables.place_slots(); // what ran there until now may be of a version without bounds
     if (state_->copying)
         state_->copying->attached(outcome.has_value());
     return outcome;

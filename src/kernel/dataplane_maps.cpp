@@ -32,6 +32,7 @@ enum class SizedBy {
     services,
     backends,
     slots,
+    bounds,
     snat_addresses,
     backend_counters,
     processors,
@@ -58,6 +59,8 @@ constexpr std::array sized_maps = {
     SizedMap{"service_responses", SizedBy::services},
     SizedMap{"backend_responses", SizedBy::backends},
     SizedMap{"slots", SizedBy::slots},
+    SizedMap{"slot_bounds", SizedBy::bounds},
+    SizedMap{"backend_chunks", SizedBy::backends},
     SizedMap{"snat_addresses", SizedBy::snat_addresses},
     SizedMap{"backend_counters", SizedBy::backend_counters},
     SizedMap{"drop_counters", SizedBy::processors},
@@ -88,11 +91,12 @@ Result<void> check_counts(const MapSet& set, const std::string& root)
 }
 
 // Maps that came with a later version and hold nothing that must be kept: made anew where they are not pinned.
-constexpr std::array<std::string_view, 3> may_be_missing = {"samples", "sample_budgets", "layout"};
+constexpr std::array<std::string_view, 6> may_be_missing = {
+    "samples", "sample_budgets", "layout", "slot_bounds", "backend_chunks", "pick_memory"};
 
-Result<Map> make_missing(MapShape shape, const PinPaths& paths, std::uint32_t processors)
+Result<Map> make_missing(MapShape shape, const DataPlaneSizes& sizes, const PinPaths& paths, std::uint32_t processors)
 {
-    shape.max_entries = entries_for(shape, {}, processors);
+    shape.max_entries = entries_for(shape, sizes, processors);
     auto map = Map::create(shape);
     if (!map)
         return map;
@@ -107,16 +111,26 @@ Result<MapSet> adopt(const std::vector<MapShape>& declared, const PinPaths& path
     MapSet set;
     set.adopted = true;
     set.processors = processors;
+    std::vector<MapShape> missing;
     for (const auto& shape : declared) {
-        const bool there = exists(paths.map(shape.name));
-        if (!there && std::ranges::find(may_be_missing, shape.name) == may_be_missing.end())
-            return fail(
-                fmt::format("the map {} is missing from what is pinned in {}", shape.name, paths.root), detach_remedy);
-        auto map = there ? Map::open_pinned(paths.map(shape.name)) : make_missing(shape, paths, processors);
+        if (!exists(paths.map(shape.name))) {
+            if (std::ranges::find(may_be_missing, shape.name) == may_be_missing.end())
+                return fail(fmt::format("the map {} is missing from what is pinned in {}", shape.name, paths.root),
+                    detach_remedy);
+            missing.push_back(shape);
+            continue;
+        }
+        auto map = Map::open_pinned(paths.map(shape.name));
         if (!map)
             return fail(map.error());
         if (auto checked = check_shape(shape, map->shape()); !checked)
             return fail(checked.error());
+        set.maps.emplace(shape.name, std::move(*map));
+    }
+    for (const auto& shape : missing) {
+        auto map = make_missing(shape, set.sizes(), paths, processors);
+        if (!map)
+            return fail(map.error());
         set.maps.emplace(shape.name, std::move(*map));
     }
     if (auto checked = check_counts(set, paths.root); !checked)
@@ -205,6 +219,10 @@ std::uint32_t entries_for(const MapShape& declared, const DataPlaneSizes& sizes,
         return sizes.backends;
     case SizedBy::slots:
         return (sizes.slots + FLB_SLOTS_PER_CHUNK - 1) / FLB_SLOTS_PER_CHUNK;
+    case SizedBy::bounds: {
+        constexpr std::uint32_t slots = FLB_SLOTS_PER_CHUNK * FLB_CHUNKS_BOUNDED;
+        return (sizes.slots + slots - 1) / slots;
+    }
     case SizedBy::snat_addresses:
         return sizes.snat_addresses;
     case SizedBy::backend_counters:

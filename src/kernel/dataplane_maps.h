@@ -16,6 +16,7 @@
 #include "kernel/dataplane.h"
 #include "kernel/dataplane_pins.h"
 #include "kernel/map.h"
+#include "kernel/slot_bounds.h"
 
 namespace featherlb {
 
@@ -30,6 +31,10 @@ struct MapSet {
     [[nodiscard]] std::span<T> values(const std::string& name) const
     {
         return at(name).values<T>();
+    }
+    [[nodiscard]] SlotBounds bounds() const
+    {
+        return {values<flb_slot_bounds>("slot_bounds"), values<std::uint64_t>("backend_chunks")};
     }
     [[nodiscard]] flb_settings& settings() const { return values<flb_settings>("settings")[0]; }
 };

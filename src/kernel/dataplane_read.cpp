@@ -29,6 +29,7 @@ Result<TableStore> TableStore::open(const MapSet& maps)
         return fail(found.error());
     if (auto found = store.find_own_addresses(); !found)
         return fail(found.error());
+    store.place_slots();
     return store;
 }
 

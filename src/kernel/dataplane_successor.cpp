@@ -17,11 +17,11 @@ namespace {
 using namespace flow_entry;
 
 // They count by the flow table, so they begin with it.
-constexpr std::array<std::string_view, 5> begins_empty = {
-    "flows4", "flows6", "limit_counts", "limit_rates", "backend_loads"};
+constexpr std::array<std::string_view, 7> begins_empty = {
+    "flows4", "flows6", "limit_counts", "limit_rates", "backend_loads", "slot_bounds", "backend_chunks"};
 // What would be missed by nobody.
-constexpr std::array<std::string_view, 6> passing = {
-    "fragments", "icmp_budgets", "slow_memory", "samples", "sample_budgets", "layout"};
+constexpr std::array<std::string_view, 7> passing = {
+    "fragments", "icmp_budgets", "slow_memory", "pick_memory", "samples", "sample_budgets", "layout"};
 
 template <std::size_t N>
 bool is_in(const std::array<std::string_view, N>& names, std::string_view name)

@@ -145,7 +145,7 @@ Result<void> TableStore::carry_out(const Tables& want, const Change& change)
     case Change::Kind::put_backend:
         return put_backend(change.id, want.backends.at(change.id));
     case Change::Kind::put_slots:
-        return put_slots(change.id, want.services.at(change.id).slots.ids());
+        return put_slots(change.id, want.services.at(change.id));
     case Change::Kind::put_service:
         return put_service(change.id, want.services.at(change.id));
     case Change::Kind::put_prefix:
@@ -209,6 +209,7 @@ Result<void> TableStore::put_backend(BackendId id, const BackendRow& row)
         maps_->values<flb_response_histogram>("backend_responses")[id] = {};
     }
     publish(maps_->values<flb_backend_load>("backend_loads")[id].weight, row.load_weight);
+    maps_->bounds().lowered(id);
     publish_word<std::uint64_t>(
         &record.snat_first, std::bit_cast<std::uint64_t>(std::array{wanted.snat_first, wanted.snat_count}));
     publish(record.mtu, wanted.mtu);
@@ -291,7 +292,7 @@ Result<void> TableStore::put_service(ServiceId id, const ServiceRow& row)
         maps_->values<flb_response_histogram>("service_responses")[id] = {};
         maps_->values<std::uint64_t>("service_turns")[id] = 0;
     }
-    if (auto done = put_slots(id, row.slots.ids()); !done)
+    if (auto done = put_slots(id, row); !done)
         return done;
     publish(record.pick_seed, wanted.pick_seed);
     publish(record.refused_ticks, wanted.refused_ticks);
@@ -307,15 +308,26 @@ Result<void> TableStore::put_service(ServiceId id, const ServiceRow& row)
     return {};
 }
 
-Result<void> TableStore::put_slots(ServiceId id, const std::vector<BackendId>& table)
+void TableStore::place_slots() const
 {
+    for (const flb_service& record : maps_->values<flb_service>("services"))
+        if (const Slice slice = slice_of(record.slots); record.pick == FLB_PICK_LEAST && slice.length > 0)
+            maps_->bounds().place(slice.offset, slot_numbers().subspan(slice.offset, slice.length));
+}
+
+Result<void> TableStore::put_slots(ServiceId id, const ServiceRow& row)
+{
+    const std::vector<BackendId>& table = row.slots.ids();
     auto& record = maps_->values<flb_service>("services")[id];
     const auto numbers = slot_numbers();
     const std::uint64_t old = record.slots;
     const Slice old_slice = slice_of(old);
     const auto length = static_cast<std::uint32_t>(table.size());
-    if (old_slice.length == length && std::ranges::equal(numbers.subspan(old_slice.offset, length), table))
+    if (old_slice.length == length && std::ranges::equal(numbers.subspan(old_slice.offset, length), table)) {
+        if (row.pick == FLB_PICK_LEAST && record.pick != FLB_PICK_LEAST)
+            maps_->bounds().place(old_slice.offset, table);
         return {};
+    }
     std::uint64_t word = 0;
     if (length > 0) {
         const auto offset = allocate_patiently(slots_, length);
@@ -323,6 +335,8 @@ Result<void> TableStore::put_slots(ServiceId id, const std::vector<BackendId>& t
             return fail(fmt::format("there is no room for a slot table of {} entries", length),
                 "use fewer services or smaller weights, or `featherlb detach` and start again");
         std::ranges::copy(table, numbers.begin() + *offset);
+        if (row.pick == FLB_PICK_LEAST)
+            maps_->bounds().place(*offset, table);
         word = std::uint64_t{*offset} << 32 | length;
     }
     publish(record.slots, word);

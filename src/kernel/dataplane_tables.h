@@ -31,6 +31,9 @@ public:
     [[nodiscard]] Result<void> apply(const Tables& want, const std::vector<Change>& changes);
     // The changes of a PartialPlan, which leave addresses as they are.
     [[nodiscard]] Result<void> apply_rows(const Tables& want, const std::vector<Change>& changes);
+    // Says anew where the slots of backends are that are compared (bpf/bounds.h), and forgets what is known of them:
+    // also under traffic.
+    void place_slots() const;
 
 private:
     // A list of source addresses in `snat_addresses`; backends with the same list share it. bits: flb_snat_address.
@@ -62,7 +65,7 @@ private:
     void remove_backend(BackendId id);
     [[nodiscard]] Result<void> forget_pins(const std::vector<Change>& changes);
     [[nodiscard]] Result<void> put_service(ServiceId id, const ServiceRow& row);
-    [[nodiscard]] Result<void> put_slots(ServiceId id, const std::vector<BackendId>& table);
+    [[nodiscard]] Result<void> put_slots(ServiceId id, const ServiceRow& row);
     void remove_service(ServiceId id);
     [[nodiscard]] Result<void> put_listener(const Tables& want, const ListenerKey& key);
     [[nodiscard]] Result<void> put_prefix(ServiceId id, const AccessRule& rule);

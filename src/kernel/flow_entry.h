@@ -9,6 +9,7 @@
 
 #include "base/ip.h"
 #include "featherlb/abi.h"
+#include "kernel/slot_bounds.h"
 
 namespace featherlb::flow_entry {
 
@@ -85,10 +86,13 @@ inline IpAddress address_of(const flb_addr& address)
 }
 
 // One open connection of the backend less (rule 8), where `state` was one.
-inline void close(std::span<flb_backend_load> loads, std::uint32_t state, std::uint32_t backend)
+inline void close(
+    std::span<flb_backend_load> loads, const SlotBounds& bounds, std::uint32_t state, std::uint32_t backend)
 {
-    if (is_load(state) && backend < loads.size())
-        std::atomic_ref(loads[backend].open).fetch_sub(1, std::memory_order_relaxed);
+    if (!is_load(state) || backend >= loads.size())
+        return;
+    std::atomic_ref(loads[backend].open).fetch_sub(1);
+    bounds.lowered(backend);
 }
 
 } // namespace featherlb::flow_entry

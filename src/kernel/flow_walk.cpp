@@ -99,9 +99,9 @@ void end_reply(std::span<Set> sets, std::uint32_t pair, std::uint32_t place, std
 
 } // namespace
 
-FlowWalk::FlowWalk(
-    std::span<flb_set4> sets4, std::span<flb_set6> sets6, Sweeper::Uncount uncount, std::span<flb_backend_load> loads)
-    : sets4_(sets4), sets6_(sets6), uncount_(std::move(uncount)), loads_(loads)
+FlowWalk::FlowWalk(std::span<flb_set4> sets4, std::span<flb_set6> sets6, Sweeper::Uncount uncount,
+    std::span<flb_backend_load> loads, const SlotBounds& bounds)
+    : sets4_(sets4), sets6_(sets6), uncount_(std::move(uncount)), loads_(loads), bounds_(bounds)
 {
 }
 
@@ -163,7 +163,7 @@ bool FlowWalk::end(std::span<Set> sets, std::size_t set, std::size_t way, std::u
             break;
         seen = load(entry.f.ctl); // a packet, a mark or a lock came between
     }
-    close(loads_, state_of(seen), backend);
+    close(loads_, bounds_, state_of(seen), backend);
     if ((seen & FLB_CTL_COUNTED) && uncount_)
         uncount_(backend, client);
     end_reply(sets, pair, static_cast<std::uint32_t>(set * FLB_WAYS + way), generation, next, now);

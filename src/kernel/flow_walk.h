@@ -63,7 +63,7 @@ class FlowWalk {
 public:
     // As the Sweeper's.
     FlowWalk(std::span<flb_set4> sets4, std::span<flb_set6> sets6, Sweeper::Uncount uncount,
-        std::span<flb_backend_load> loads);
+        std::span<flb_backend_load> loads, const SlotBounds& bounds = {});
 
     // Appends to `found` from the next `sets` sets, from `position` on, which it moves; stops early, between two sets,
     // when it has `most` or more. True when that was the end of the table.
@@ -78,6 +78,7 @@ private:
     std::span<flb_set6> sets6_;
     Sweeper::Uncount uncount_;
     std::span<flb_backend_load> loads_;
+    SlotBounds bounds_;
 
     template <typename Set>
     bool end(std::span<Set> sets, std::size_t set, std::size_t way, std::uint32_t generation, std::uint32_t now);

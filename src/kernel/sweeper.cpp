@@ -59,6 +59,8 @@ void Sweeper::finish_pass()
     running_.pass++;
     running_.corrections = audit_.compare(loads_.loads, running_.open, loads_.begun);
     totals_.corrected += running_.corrections.size();
+    for (const LoadCorrection& correction : running_.corrections)
+        loads_.bounds.lowered(correction.backend);
     std::swap(running_, finished_);
     position_ = 0;
 }
@@ -104,7 +106,7 @@ void Sweeper::sweep_set(
             count(state, backend);
         } else if (free_entry(flow.ctl, control)) {
             (reply ? totals_.orphans : totals_.expired)++;
-            close(loads_.loads, state, backend);
+            close(loads_.loads, loads_.bounds, state, backend);
             if ((control & FLB_CTL_COUNTED) && uncount_)
                 uncount_(backend, client);
         } else {

@@ -17,6 +17,7 @@
 
 #include "featherlb/abi.h"
 #include "kernel/load_audit.h"
+#include "kernel/slot_bounds.h"
 
 namespace featherlb {
 
@@ -43,6 +44,7 @@ struct SweepTotals {
 struct SweptLoads {
     std::span<flb_backend_load> loads;                         // by backend id; empty: none
     std::function<std::uint64_t(std::uint32_t backend)> begun; // connections that ever began
+    SlotBounds bounds{};
 };
 
 class Sweeper {

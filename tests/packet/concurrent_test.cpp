@@ -43,6 +43,12 @@ protected:
         }
         return outcomes;
     }
+    static std::vector<unsigned> numbers(unsigned most)
+    {
+        std::vector<unsigned> all(most);
+        std::iota(all.begin(), all.end(), 1);
+        return all;
+    }
     // What one client does; gives how many packets came out otherwise than expected.
     unsigned open_and_close(unsigned thread)
     {
@@ -201,14 +207,14 @@ TEST_P(Concurrent, counts_of_open_connections_equal_the_table_after_any_mix)
 {
     for (const flb_pick how : {FLB_PICK_LEAST, FLB_PICK_TWO, FLB_PICK_RESPONSE}) {
         use({16, 16});
-        serve(1, {.pick = how, .backends = {1, 2, 3}});
+        serve(1, {.pick = how, .backends = numbers(how == FLB_PICK_LEAST ? 40 : 3)}); // more than a chunk of slots
         service().flags |= FLB_SERVICE_MEASURE_FIRST_BYTE | FLB_SERVICE_SYN_FAILOVER;
         set_ports(1024, 60000, 7);
         const auto sets4 = plane().flows4();
         const auto sets6 = plane().flows6();
         Sweeper sweeper({reinterpret_cast<flb_set4*>(sets4.data()), sets4.size() / FLB_WAYS},
             {reinterpret_cast<flb_set6*>(sets6.data()), sets6.size() / FLB_WAYS}, Plane::max_backends, {},
-            SweptLoads{.loads = plane().loads(), .begun = {}});
+            SweptLoads{.loads = plane().loads(), .begun = {}, .bounds = plane().bounds()});
         std::array<std::uint32_t, FLB_FLOW_STATES> timeouts{}; // everything has expired, as far as the sweeper knows
         timeouts.fill(0);
         timeouts[FLB_FLOW_ESTABLISHED] = 2;

@@ -208,6 +208,7 @@ void Harness::put_slots(unsigned service, const std::vector<unsigned>& backend_n
     for (std::size_t i = 0; i < backend_numbers.size(); i++)
         plane_->slots()[(first + i) / FLB_SLOTS_PER_CHUNK].backend[(first + i) % FLB_SLOTS_PER_CHUNK] =
             backend_numbers[i];
+    plane_->bounds().place(static_cast<std::uint32_t>(first), backend_numbers);
     plane_->services()[service].slots = first << 32 | backend_numbers.size();
 }
 

@@ -143,9 +143,10 @@ public:
     [[nodiscard]] Entry find(const Frame& packet) const;    // by the packet's own addresses and ports
     [[nodiscard]] Entry reply_of(const Entry& owner) const; // of the pair; none if it is another's
     [[nodiscard]] Entry at(std::uint32_t index) const;
-    void expect_sound_table() const; // no key twice, no reply twice, pairs point at each other, sound loads
-    void forget_flows();             // all of them, and that they were open
-    void expect_sound_loads() const; // counts of open connections equal the table
+    void expect_sound_table() const;  // no key twice, no reply twice, pairs point at each other, sound loads
+    void forget_flows();              // all of them, and that they were open
+    void expect_sound_loads() const;  // counts of open connections equal the table
+    void expect_sound_bounds() const; // no backend has less to do than its chunk's bound says
 
     [[nodiscard]] Plane& plane() { return *plane_; }
 

@@ -103,6 +103,24 @@ void Harness::forget_flows()
     std::ranges::fill(plane_->flows6(), flb_flow6{});
     for (flb_backend_load& load : plane_->loads())
         load.open = 0;
+    for (std::uint32_t n = 0; n < Plane::max_backends; n++)
+        plane_->bounds().lowered(n);
+}
+
+void Harness::expect_sound_bounds() const
+{
+    for (std::uint32_t n = 0; n < Plane::max_backends; n++) {
+        const std::uint64_t chunk = plane_->backend_chunks()[n];
+        if (chunk == 0)
+            continue;
+        const std::uint64_t word =
+            plane_->slot_bounds()[(chunk - 1) / FLB_CHUNKS_BOUNDED].chunk[(chunk - 1) % FLB_CHUNKS_BOUNDED];
+        const std::uint64_t open = word & FLB_BOUND_OPEN;
+        const std::uint64_t weight = (word >> FLB_BOUND_WEIGHT_SHIFT & FLB_BOUND_WEIGHT) + 1;
+        const flb_backend_load load = plane_->loads()[n];
+        const std::uint64_t really = static_cast<std::int32_t>(load.open) < 0 ? 0 : load.open;
+        EXPECT_LE(open * (load.weight ? load.weight : 100), really * weight) << "the bound of backend " << n;
+    }
 }
 
 void Harness::expect_sound_loads() const
@@ -113,6 +131,7 @@ void Harness::expect_sound_loads() const
             open[entry.flow->backend]++;
     for (std::uint32_t n = 0; n < Plane::max_backends; n++)
         EXPECT_EQ(plane_->loads()[n].open, open.contains(n) ? open.at(n) : 0u) << "open connections of backend " << n;
+    expect_sound_bounds();
 }
 
 void Harness::expect_sound_table() const

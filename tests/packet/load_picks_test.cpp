@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <random>
 
 #include "harness.h"
 
@@ -25,12 +26,39 @@ protected:
         }
         put_slots(1, numbers);
     }
-    [[nodiscard]] Frame syn_of(unsigned n) const
+    void set_open(unsigned n, unsigned open)
+    {
+        plane().loads()[n].open = open;
+        plane().bounds().lowered(n);
+    }
+    void set_weight(unsigned n, unsigned hundredths)
+    {
+        plane().loads()[n].weight = hundredths;
+        plane().bounds().lowered(n);
+    }
+    [[nodiscard]] Connection connection_of(unsigned n) const
     {
         Connection c{*this};
         c.client = client(n % 200);
         c.client_port = static_cast<std::uint16_t>(1024 + n);
-        return c.syn();
+        return c.kept();
+    }
+    [[nodiscard]] Frame syn_of(unsigned n) const { return connection_of(n).syn(); }
+    // What the next pick of service 1 ought to be: of the backends 1 to `all`, but for one, and for those whose mark
+    // says so.
+    [[nodiscard]] unsigned least_of(unsigned all)
+    {
+        unsigned best = 0;
+        for (unsigned i = 0; i < all; i++) {
+            const unsigned n = static_cast<unsigned>((plane().turns()[1] + i) % all) + 1;
+            const flb_backend_load &load = plane().loads()[n], &least = plane().loads()[best];
+            const auto open = [](const flb_backend_load& of) {
+                return std::max<std::int64_t>(0, std::int32_t(of.open));
+            };
+            if (best == 0 || open(load) * least.weight < open(least) * load.weight)
+                best = n;
+        }
+        return best;
     }
     // The backend that the n-th client gets; 0: none.
     unsigned pick(unsigned n)
@@ -45,7 +73,7 @@ protected:
     {
         const unsigned picked = pick(n);
         if (picked != 0)
-            plane().loads()[picked].open--;
+            set_open(picked, plane().loads()[picked].open - 1);
         std::fill(plane().flows4().begin(), plane().flows4().end(), flb_flow4{});
         std::fill(plane().flows6().begin(), plane().flows6().end(), flb_flow6{});
         return picked;
@@ -120,10 +148,107 @@ TEST_P(LoadPicks, the_least_of_a_thousand_and_twenty_four_is_found_wherever_it_i
     std::vector<std::pair<unsigned, unsigned>> loads(FLB_MOST_COMPARED, {5, 1});
     serve_loads(FLB_PICK_LEAST, loads);
     for (const unsigned least : {1u, 2u, 17u, 512u, 1023u, 1024u}) {
-        plane().loads()[least].open = 4;
+        set_open(least, 4);
         EXPECT_EQ(pick_and_forget(least), least);
-        plane().loads()[least].open = 5;
+        set_open(least, 5);
     }
+}
+
+// Against a search of all, in the order of turns: nothing that happens between two picks leaves a bound too high.
+TEST_P(LoadPicks, however_connections_come_and_go_the_least_is_found)
+{
+    std::minstd_rand random(7);
+    for (const unsigned all : {17u, 100u, 333u, 1024u}) {
+        for (const unsigned heaviest : {1u, 5u, 3000u}) {
+            SCOPED_TRACE(testing::Message() << all << " backends, weights up to " << heaviest);
+            use({});
+            std::vector<std::pair<unsigned, unsigned>> loads(all);
+            for (auto& [open, weight] : loads)
+                weight = 1 + static_cast<unsigned>(random()) % heaviest;
+            serve_loads(FLB_PICK_LEAST, loads);
+            std::vector<unsigned> open; // connections
+            unsigned next = 0, closed = 0;
+            for (unsigned step = 0; step < 2000; step++) {
+                const unsigned what = static_cast<unsigned>(random()) % 100;
+                const unsigned n = 1 + static_cast<unsigned>(random()) % all;
+                const bool filling = step < 1200;
+                if (what < (filling ? 70u : 30u)) {
+                    const unsigned expected = least_of(all);
+                    const std::uint64_t turn = plane().turns()[1] % all;
+                    const auto before = std::vector<flb_backend_load>(plane().loads().begin(), plane().loads().end());
+                    const unsigned got = pick(next);
+                    ASSERT_EQ(got, expected) << "step " << step << ", the turn of " << turn + 1
+                                             << ", open: " << static_cast<int>(before[got].open) << " and "
+                                             << static_cast<int>(before[expected].open) << ", weights "
+                                             << before[got].weight << " and " << before[expected].weight;
+                    open.push_back(next++);
+                } else if (what < 90 && !open.empty()) {
+                    std::swap(open[random() % open.size()], open.back());
+                    Connection c = connection_of(open.back());
+                    open.pop_back();
+                    const Entry owner = find(c.syn());
+                    if (!owner.flow)
+                        continue; // it gave way to another one: nobody has proven it
+                    c.backend = owner.flow->backend;
+                    const std::uint32_t before = plane().loads()[c.backend].open;
+                    (void)run(c.answer_data(tcp_rst | tcp_ack));
+                    closed += plane().loads()[c.backend].open == before - 1; // not where its reply's entry gave way
+                } else if (what < 96) {
+                    set_weight(n, 100 * (1 + static_cast<unsigned>(random()) % heaviest));
+                } else {
+                    set_open(n, static_cast<unsigned>(random()) % 4);
+                }
+            }
+            EXPECT_GT(closed, 300u);
+            expect_sound_bounds();
+        }
+    }
+}
+
+TEST_P(LoadPicks, what_a_pick_found_out_is_written_down_and_asked)
+{
+    serve_loads(FLB_PICK_LEAST, std::vector<std::pair<unsigned, unsigned>>(100, {5, 1}));
+    for (unsigned n = 0; n < 100; n++)
+        (void)pick(n);
+    EXPECT_EQ(pick_and_forget(100), 1u) << "the second turn";
+    plane().loads()[60].open = 0; // nobody tells
+    for (unsigned n = 101; n < 110; n++)
+        EXPECT_NE(pick_and_forget(n), 60u) << "its chunk has a bound";
+    set_open(60, 0);
+    EXPECT_EQ(pick(110), 60u);
+}
+
+TEST_P(LoadPicks, an_avoided_or_unwanted_backend_leaves_bounds_as_they_were)
+{
+    serve_loads(FLB_PICK_LEAST, std::vector<std::pair<unsigned, unsigned>>(64, {5, 1}));
+    service().refused_ticks = 5;
+    set_open(20, 0);
+    set_open(40, 2);
+    plane().marks()[20].avoid_until = ~0ULL;
+    EXPECT_EQ(pick_and_forget(0), 40u);
+    EXPECT_EQ(pick_and_forget(1), 40u);
+    expect_sound_bounds();
+    plane().marks()[20].avoid_until = 0;
+    EXPECT_EQ(pick_and_forget(2), 20u);
+    service().flags |= FLB_SERVICE_SYN_FAILOVER;
+    EXPECT_EQ(pick(3), 20u);
+    find(syn_of(3)).flow->aux -= Plane::hz;
+    (void)run(syn_of(3));
+    EXPECT_EQ(find(syn_of(3)).flow->backend, 40u);
+    expect_sound_bounds();
+}
+
+TEST_P(LoadPicks, a_bound_of_more_connections_or_weight_than_it_has_bits_for_is_sound)
+{
+    serve_loads(FLB_PICK_LEAST, std::vector<std::pair<unsigned, unsigned>>(40, {5'000'000, 1}));
+    plane().loads()[40].open = 4'999'999;
+    EXPECT_EQ(pick_and_forget(0), 40u);
+    expect_sound_bounds();
+    for (unsigned n = 1; n <= 40; n++)
+        set_weight(n, 300'000);
+    set_weight(7, 300'001);
+    EXPECT_EQ(pick_and_forget(1), 7u);
+    expect_sound_bounds();
 }
 
 TEST_P(LoadPicks, a_count_below_zero_is_none_and_a_weight_of_nothing_is_one)

@@ -30,7 +30,7 @@ protected:
         const auto sets6 = plane().flows6();
         Sweeper sweeper({reinterpret_cast<flb_set4*>(sets4.data()), sets4.size() / FLB_WAYS},
             {reinterpret_cast<flb_set6*>(sets6.data()), sets6.size() / FLB_WAYS}, Plane::max_backends, {},
-            SweptLoads{.loads = plane().loads(), .begun = {}});
+            SweptLoads{.loads = plane().loads(), .begun = {}, .bounds = plane().bounds()});
         const auto& timeouts = plane().settings().timeout;
         const std::uint32_t now = entries().front().age() + ticks;
         EXPECT_TRUE(sweeper.step(100000, now, std::span<const std::uint32_t, FLB_FLOW_STATES>(timeouts)));

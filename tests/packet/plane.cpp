@@ -49,7 +49,8 @@ Plane::Plane(Sets sets)
         {"service_responses", max_services}, {"snat_addresses", max_snat_addresses}, {"flows4", sets.ipv4},
         {"flows6", sets.ipv6}, {"backend_counters", max_backends * processors_}, {"drop_counters", processors_},
         {"icmp_budgets", processors_}, {"sample_budgets", processors_ * FLB_MAX_REASONS}, {"limit_counts", limit_sets},
-        {"limit_rates", rate_sets}, {"pins", most_pins}};
+        {"limit_rates", rate_sets}, {"pins", most_pins}, {"slot_bounds", max_chunks / FLB_CHUNKS_BOUNDED},
+        {"backend_chunks", max_backends}};
     struct flb_load constants {};
     std::memcpy(constants.flow_seed, seed, sizeof(seed));
     constants.flow4_sets = sets.ipv4;

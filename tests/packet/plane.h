@@ -20,6 +20,7 @@
 #include "engine.h"
 #include "featherlb/abi.h"
 #include "frame.h"
+#include "kernel/slot_bounds.h"
 #include "kernel/source_limits.h"
 
 namespace featherlb::packet {
@@ -66,6 +67,10 @@ public:
     }
     [[nodiscard]] std::span<flb_backend_mark> marks() const { return table<flb_backend_mark>("backend_marks"); }
     [[nodiscard]] std::span<flb_backend_load> loads() const { return table<flb_backend_load>("backend_loads"); }
+    [[nodiscard]] std::span<flb_slot_bounds> slot_bounds() const { return table<flb_slot_bounds>("slot_bounds"); }
+    [[nodiscard]] std::span<std::uint64_t> backend_chunks() const { return table<std::uint64_t>("backend_chunks"); }
+    [[nodiscard]] SlotBounds bounds() const { return {slot_bounds(), backend_chunks()}; }
+    [[nodiscard]] std::span<std::uint64_t> turns() const { return table<std::uint64_t>("service_turns"); }
     [[nodiscard]] std::span<flb_response_histogram> responses() const
     {
         return table<flb_response_histogram>("backend_responses");
