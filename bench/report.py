@@ -105,7 +105,7 @@ def row_table(rows: list[dict], bases: dict[str, str], extra: dict[str, str]) ->
 
 
 BASES = {"empty": "of an empty program", "header": "of a constant header", "memory": "of the memory floor",
-         "memory+header": "of both",
+         "memory+header": "of both", "ipv4": "of IPv4", "10 backends": "of 10 backends", "1 service": "of 1 service",
          "throughput/redirect": "of the redirect", "throughput/nft-dnat": "of nft DNAT",
          **{f"{kind}/routed": "of routed"
             for kind in ("keep-alive", "keep-alive-paired", "per-request", "bulk-1", "bulk-8")},

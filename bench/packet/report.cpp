@@ -57,9 +57,8 @@ void write_json(const std::vector<Row>& rows, const std::string& file)
     nlohmann::json list = nlohmann::json::array();
     for (const Row& row : rows) {
         nlohmann::json ratios;
-        for (const std::string floor : floor_names)
-            if (const auto times = ratio(row, floor))
-                ratios[floor] = *times;
+        for (const auto& [base, times] : row.ratios)
+            ratios[base] = median(times);
         const std::string main = row.what.group == Group::floor ? "empty" : row.what.floor;
         const auto [low, high] = std::minmax_element(row.rounds.begin(), row.rounds.end());
         list.push_back({{"id", row.what.id()}, {"name", row.what.name()}, {"group", to_string(row.what.group)},

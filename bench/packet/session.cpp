@@ -29,6 +29,25 @@ bool is_missing(const Row& row, const Output& out)
     return row.what.group == Group::established && row.what.flows > 1 && out.bytes.size() < frame_bytes;
 }
 
+// Rows that differ in one thing from that of this case, by the name of the comparison.
+std::map<std::string, std::string> base_ids(const Case& what)
+{
+    struct Comparison {
+        std::string base, part, by;
+    };
+    static const std::vector<Comparison> comparisons = {{"ipv4", "/ipv6/", "/ipv4/"},
+        {"10 backends", "/backends=1000", ""}, {"1 service", "/services=10000", "/services=1"}};
+    std::map<std::string, std::string> result;
+    if (what.group != Group::established)
+        return result;
+    for (const auto& [base, part, by] : comparisons) {
+        std::string id = what.id();
+        if (const std::size_t at = id.find(part); at != std::string::npos)
+            result[base] = id.replace(at, part.size(), by);
+    }
+    return result;
+}
+
 bool keeps_state(const Case& what)
 {
     return what.group == Group::opening && what.fill == Fill::empty;
@@ -57,6 +76,8 @@ void Session::find_floors(Row& row)
         if (row.what.flows > 1) // of one flow it says nothing that the others do not
             ids["memory+header"] = row.what.memory_floor_id("memory+header");
     }
+    for (const auto& [base, id] : base_ids(row.what))
+        ids[base] = id;
     for (const auto& [floor, id] : ids)
         for (std::size_t i = 0; i < rows_.size(); i++)
             if (rows_[i].what.id() == id)
