@@ -84,8 +84,9 @@ FLB_INLINE __u8 prefilter_kinds(__u32 folded)
     return prefilter_value.kinds[index];
 #else
     __u32 zero = 0;
+    const struct flb_prefilter* filter = bpf_map_lookup_elem(&prefilter, &zero);
 
-    return ((const struct flb_prefilter*)bpf_map_lookup_elem(&prefilter, &zero))->kinds[index];
+    return filter ? filter->kinds[index] : 0;
 #endif
 }
 
