@@ -45,8 +45,7 @@ protected:
         return c.kept();
     }
     [[nodiscard]] Frame syn_of(unsigned n) const { return connection_of(n).syn(); }
-    // What the next pick of service 1 ought to be: of the backends 1 to `all`, but for one, and for those whose mark
-    // says so.
+    // What the next pick of service 1 ought to be, of the backends 1 to `all`.
     [[nodiscard]] unsigned least_of(unsigned all)
     {
         unsigned best = 0;
