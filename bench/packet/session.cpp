@@ -62,10 +62,10 @@ Session::Session(const std::vector<Case>& cases, const Effort& effort) : effort_
         rows_.push_back(make_row(cases[i], i));
     establish_all();
     for (Row& row : rows_)
-        find_floors(row);
+        find_bases(row);
 }
 
-void Session::find_floors(Row& row)
+void Session::find_bases(Row& row)
 {
     const Hook hook = row.what.hook;
     std::map<std::string, std::string> ids;
@@ -76,12 +76,11 @@ void Session::find_floors(Row& row)
         if (row.what.flows > 1) // of one flow it says nothing that the others do not
             ids["memory+header"] = row.what.memory_floor_id("memory+header");
     }
-    for (const auto& [base, id] : base_ids(row.what))
-        ids[base] = id;
-    for (const auto& [floor, id] : ids)
+    ids.merge(base_ids(row.what));
+    for (const auto& [base, id] : ids)
         for (std::size_t i = 0; i < rows_.size(); i++)
             if (rows_[i].what.id() == id)
-                row.floors[floor] = i;
+                row.bases[base] = i;
 }
 
 void Session::make_balancers(const std::vector<Case>& cases)
@@ -263,23 +262,23 @@ void Session::verify_flow(Row& row, std::uint32_t flow)
     row.last = flow;
 }
 
-// A processor that is shared changes its speed within a round: a row and its floors take turns in parts of it.
+// A processor that is shared changes its speed within a round: a row and its bases take turns in parts of it.
 void Session::round()
 {
     constexpr std::uint32_t most_turns = 4;
     for (Row& row : rows_) {
         const bool whole = row.what.group == Group::opening || row.what.flows > row.packets / most_turns;
         const std::uint32_t turns = whole ? 1 : most_turns;
-        std::map<std::string, double> floors;
+        std::map<std::string, double> bases;
         double ns = 0;
         for (std::uint32_t i = 0; i < turns; i++) {
-            for (const auto& [floor, number] : row.floors)
-                floors[floor] += measure(rows_[number], rows_[number].packets / turns) / turns;
+            for (const auto& [base, number] : row.bases)
+                bases[base] += measure(rows_[number], rows_[number].packets / turns) / turns;
             ns += measure(row, row.packets / turns) / turns;
         }
         row.rounds.push_back(ns);
-        for (const auto& [floor, floor_ns] : floors)
-            row.ratios[floor].push_back(ns / floor_ns);
+        for (const auto& [base, base_ns] : bases)
+            row.ratios[base].push_back(ns / base_ns);
     }
 }
 

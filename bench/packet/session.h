@@ -46,7 +46,7 @@ private:
     void make_established(Row& row, std::size_t number);
     void make_opening(Row& row) const;
     void establish_all();
-    void find_floors(Row& row);
+    void find_bases(Row& row);
 
     double measure(Row& row, std::uint32_t packets);
     void before(const Row& row); // brings the flow table into the state that the case finds
