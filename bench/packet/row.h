@@ -22,8 +22,8 @@ struct Row {
     std::uint32_t packets = 0;    // a round
     Balancer* balancer = nullptr; // null: a floor
     Expectation expected;
-    std::uint32_t last = 0;        // the flow that a round ends with, one that is known to be there
-    std::uint64_t table_bytes = 0; // of the flow table of its IP version, or of what stands for it
+    std::uint32_t last = 0;                   // the flow that a round ends with, one that is known to be there
+    std::uint64_t table_bytes = 0;            // of the flow table of its IP version, or of what stands for it
     std::map<std::string, std::size_t> bases; // rows that it is compared with: "empty", "header", "memory", "ipv4"
 
     std::vector<double> rounds; // ns a packet
