@@ -5,7 +5,8 @@ find_program(BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
 
 set(bpf_out ${CMAKE_BINARY_DIR}/bpf)
 set(bpf_definitions)
-if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$") # loads may pass loads: bpf/atomic.h
+# Where loads may pass loads (bpf/atomic.h); and in the other layout, so that programs with these barriers are loaded by tests.
+if(FEATHERLB_OTHER_LAYOUT OR NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|amd64|AMD64)$")
     list(APPEND bpf_definitions -DFEATHERLB_WEAK_MEMORY)
 endif()
 if(FEATHERLB_OTHER_LAYOUT)

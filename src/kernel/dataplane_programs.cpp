@@ -63,15 +63,6 @@ std::string last_messages(int lines)
     return position == std::string::npos ? text : text.substr(position == 0 ? 0 : position + 1);
 }
 
-// The map that belongs in the place of this one; empty for the constants.
-std::string shared_name(const bpf_map* map)
-{
-    const std::string name = bpf_map__name(map);
-    if (name.starts_with(FLB_DIRECT_SECTION))
-        return name.substr(std::strlen(FLB_DIRECT_SECTION));
-    return bpf_map__is_internal(map) ? "" : name;
-}
-
 } // namespace
 
 namespace load_skeleton_detail {
@@ -80,6 +71,14 @@ void forget_messages()
 {
     const std::lock_guard guard(remembered_lock);
     remembered.clear();
+}
+
+std::string shared_name(const bpf_map* map)
+{
+    const std::string name = bpf_map__name(map);
+    if (name.starts_with(FLB_DIRECT_SECTION))
+        return name.substr(std::strlen(FLB_DIRECT_SECTION));
+    return bpf_map__is_internal(map) ? "" : name;
 }
 
 Result<void> reuse_maps(bpf_object* object, const std::function<int(const std::string&)>& fd_of)

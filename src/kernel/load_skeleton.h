@@ -25,6 +25,8 @@ using OwnedSkeleton = std::unique_ptr<Skeleton, DestroySkeleton<Skeleton>>;
 
 namespace load_skeleton_detail {
 
+// The name of the map that belongs in the place of this one; empty for constants.
+[[nodiscard]] std::string shared_name(const bpf_map* map);
 [[nodiscard]] Result<void> reuse_maps(bpf_object* object, const std::function<int(const std::string&)>& fd_of);
 void forget_messages();
 [[nodiscard]] Error load_error(const std::string& program, int error);

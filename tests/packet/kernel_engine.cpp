@@ -4,7 +4,6 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -17,6 +16,7 @@
 #include <fmt/format.h>
 
 #include "engine.h"
+#include "kernel/load_skeleton.h"
 #include "plane.h"
 #include "tc.skel.h"
 #include "xdp.skel.h"
@@ -30,12 +30,6 @@ std::size_t page_aligned(std::size_t bytes)
 {
     const std::size_t page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
     return (bytes + page - 1) / page * page;
-}
-
-// The programs address the value of such a map; the one that has its name is not used here.
-bool stands_for_another(const bpf_map* map)
-{
-    return std::string_view(bpf_map__name(map)).starts_with(FLB_DIRECT_SECTION);
 }
 
 class KernelEngine : public Engine {
@@ -65,6 +59,12 @@ public:
 
 private:
     [[nodiscard]] int fd(const char* map) const { return bpf_object__find_map_fd_by_name(xdp_->obj, map); }
+    // The one whose value the program addresses, where there are two of the name.
+    [[nodiscard]] const bpf_map* used_by_xdp(const std::string& name) const
+    {
+        const bpf_map* direct = bpf_object__find_map_by_name(xdp_->obj, (FLB_DIRECT_SECTION + name).c_str());
+        return direct ? direct : bpf_object__find_map_by_name(xdp_->obj, name.c_str());
+    }
     void load(const MapSizes& sizes, const flb_load& constants);
     void map_memory();
 
@@ -122,9 +122,9 @@ void KernelEngine::load(const MapSizes& sizes, const flb_load& constants)
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, tc_->obj)
     {
-        const bpf_map* made = bpf_object__find_map_by_name(object, bpf_map__name(map));
-        if ((!bpf_map__is_internal(map) || stands_for_another(map)) && bpf_map__reuse_fd(map, bpf_map__fd(made)) != 0)
-            throw std::runtime_error(fmt::format("cannot share the map {}", bpf_map__name(map)));
+        const std::string name = load_skeleton_detail::shared_name(map);
+        if (!name.empty() && bpf_map__reuse_fd(map, bpf_map__fd(used_by_xdp(name))) != 0)
+            throw std::runtime_error(fmt::format("cannot share the map {}", name));
     }
     if (tc_bpf__load(tc_) != 0)
         throw std::system_error(errno, std::generic_category(), "cannot load the program for TC");
@@ -136,11 +136,8 @@ void KernelEngine::map_memory()
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, xdp_->obj)
     {
-        std::string name = bpf_map__name(map);
-        if (stands_for_another(map))
-            name = name.substr(std::strlen(FLB_DIRECT_SECTION));
-        else if (bpf_map__is_internal(map) || !(bpf_map__map_flags(map) & BPF_F_MMAPABLE) ||
-                 bpf_object__find_map_by_name(xdp_->obj, (FLB_DIRECT_SECTION + name).c_str()))
+        const std::string name = load_skeleton_detail::shared_name(map);
+        if (map != used_by_xdp(name) || !(bpf_map__map_flags(map) & BPF_F_MMAPABLE))
             continue;
         const std::size_t size =
             static_cast<std::size_t>(bpf_map__value_size(map) + 7) / 8 * 8 * bpf_map__max_entries(map);
